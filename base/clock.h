@@ -1,0 +1,13 @@
+/* The two clocks. Wall time is for people and for stamping log entries; only
+ * the leader reads it for data (DESIGN, rule 6). Everything that waits uses the
+ * monotonic clock. */
+#pragma once
+
+#include <stdint.h>
+
+/* Unix time, milliseconds. */
+uint64_t clock_wall_ms(void);
+
+/* Monotonic time since an unspecified start. */
+uint64_t clock_mono_ms(void);
+uint64_t clock_mono_ns(void);

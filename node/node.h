@@ -1,0 +1,55 @@
+/* What the parts of a node share: main.c makes it, everybody borrows it. The
+ * parts know each other only through this, the store and the replica. */
+#pragma once
+
+#include "node/config.h"
+#include "raft/replica.h"
+#include "store/store.h"
+
+#include <stdatomic.h>
+
+struct grpc_server;
+struct http_server;
+
+/* Counters of the ingest path, written by the grpc thread, read by /metrics. */
+struct ingest_counters {
+    _Atomic uint64_t reports;     /* samples received */
+    _Atomic uint64_t messages;    /* ReportBatch and StatsUpdate messages */
+    _Atomic uint64_t acknowledged; /* batches */
+    _Atomic uint64_t rejected_malformed, rejected_token, rejected_overload;
+    _Atomic uint64_t resubmitted;  /* batches, after an unknown outcome */
+    _Atomic uint64_t gateways_connected; /* open statistics streams */
+    _Atomic uint64_t updates_connected;  /* open Updates streams */
+};
+
+struct node {
+    const struct node_config *config; /* borrowed: lives as long as the process */
+    struct store *store;
+    struct repl *repl;
+    struct grpc_server *grpc;
+    struct http_server *http;
+    struct ingest_counters ingest;
+    _Atomic bool draining;      /* SIGTERM was seen: /readyz says no */
+    uint64_t started_ms;        /* monotonic */
+    char grpc_address[64], http_address[64]; /* as bound */
+};
+
+/* This replica can answer: it has applied what the leader had committed when it
+ * was first heard since the start; or nobody was heard for 2 minutes. */
+bool node_is_ready(struct node *n);
+
+/* --- grpc_server.c: the gateways' side, on the grpc thread ---------------- */
+
+/* Binds (port 0 picks one; node->grpc_address says which), starts the thread. */
+NODISCARD int grpc_server_start(struct node *n, struct errmsg *e);
+/* Ends streams with UNAVAILABLE, waits at most 2 s, joins. */
+void grpc_server_stop(struct grpc_server *g);
+/* Applier thread: something was applied; wakes Updates and stamps. */
+void grpc_server_applied(struct grpc_server *g, uint64_t applied_index);
+
+/* --- http_server.c: JSON API, health, metrics and the page ---------------- */
+
+NODISCARD int http_server_start(struct node *n, struct errmsg *e);
+void http_server_stop(struct http_server *h);
+/* Applier thread: wakes at_least waits. */
+void http_server_applied(struct http_server *h, uint64_t applied_index);

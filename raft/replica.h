@@ -1,0 +1,129 @@
+/* One replica of the cluster: libraft on its own event loop thread, an applier
+ * thread that feeds the store, and the peer port. The only door for writes is
+ * repl_submit, on any node and any thread: a follower forwards to the leader.
+ *
+ * What is acknowledged is on a majority's disks and applied here or on the
+ * leader. Failures below the state machine are fatal (on_fatal): the process
+ * must exit with the given code and start again. */
+#pragma once
+
+#include "base/err.h"
+#include "base/mailbox.h"
+#include "store/store.h"
+
+struct repl;
+
+enum {
+    PEERS_MAX = 9,
+    NODE_NAME_LENGTH_MAX = 63,
+    PEER_ADDRESS_LENGTH_MAX = 261, /* name:port */
+    SUBMIT_QUEUE_BYTES_MAX = 64 * 1024 * 1024,
+    EXIT_RESTART = 75,
+};
+
+struct repl_peer {
+    char name[NODE_NAME_LENGTH_MAX + 1];
+    char address[PEER_ADDRESS_LENGTH_MAX + 1];
+};
+
+enum repl_event_kind {
+    REPL_INFO,
+    REPL_WARN,  /* somebody should look */
+    REPL_FATAL, /* the process must exit with @exit_code now */
+};
+
+/* Called on the raft loop or applier thread; must not block. The libraries do
+ * not log: the daemon does, here. */
+typedef void repl_event_fn(void *arg, enum repl_event_kind kind,
+                           const char *event, const char *message,
+                           int exit_code);
+
+/* Called on the raft loop thread when this node becomes leader (and has applied
+ * everything before its own first entry) or stops being it. */
+typedef void repl_leader_fn(void *arg, bool leads);
+
+/* Called on the applier thread after entries were applied, at most once per
+ * group: the place from which roster changes and waiting reads are served. */
+typedef void repl_applied_fn(void *arg, uint64_t applied_index);
+
+struct repl_options {
+    const char *name;
+    const char *data_dir;     /* raft files go to <data_dir>/raft */
+    const char *peer_address; /* host:port others dial; NULL: single node */
+    const char *peer_bind;    /* ip:port */
+    const struct repl_peer *initial_peers; /* borrowed during repl_start */
+    size_t initial_peer_count;             /* 0 = single node */
+    unsigned election_timeout_ms, heartbeat_ms;
+    struct store *store; /* borrowed: outlives the replica */
+    repl_event_fn *on_event;
+    repl_leader_fn *on_leader;
+    repl_applied_fn *on_applied;
+    void *arg; /* for the callbacks */
+};
+
+/* Opens the data directory, binds the peer port, starts the threads. Returns
+ * before there is a leader. ERR_INVALID, ERR_FOREIGN (directory of another
+ * cluster), ERR_NEWER, ERR_CORRUPT (wipe it and rejoin), ERR_IO. */
+NODISCARD int repl_start(const struct repl_options *options, struct repl **out,
+                         struct errmsg *e);
+
+/* Orderly stop: hand leadership over if there is somebody to take it (bounded),
+ * fail what waits with ERR_CLOSED, flush the store, close, join, free. */
+void repl_stop(struct repl *r);
+
+/* One record to be replicated. Embedded in the caller's structure, which lives
+ * until @done. */
+struct submission {
+    struct letter letter;  /* the replica's until done */
+    struct bytes record;   /* framed (record_put…); borrowed until done */
+    /* Called once, on the raft loop or the applier thread; must not block.
+     * status 0: committed and applied on the leader, see outcome.
+     * ERR_AGAIN: certainly not submitted (no leader, or overload).
+     * ERR_UNKNOWN: may or may not have been committed (leadership or link
+     * lost). The counting rules make submitting batches again harmless; a
+     * configuration command must be looked up instead. ERR_CLOSED: stopping. */
+    void (*done)(struct submission *s, int status);
+    struct outcome outcome;
+    struct submission *next; /* private to the replica while it is submitted */
+    uint64_t id;             /* private */
+};
+
+/* Any thread. Always ends in exactly one call of s->done, never inside this
+ * call. */
+void repl_submit(struct repl *r, struct submission *s);
+
+struct repl_node_status {
+    uint64_t id;
+    char name[NODE_NAME_LENGTH_MAX + 1];
+    char address[PEER_ADDRESS_LENGTH_MAX + 1];
+    const char *role; /* "voter", "standby", "spare": static */
+    bool leader;
+    bool connected;         /* this node has a link to it (true for itself) */
+    uint64_t rtt_us;        /* of the last ping, 0 = unknown */
+};
+
+struct repl_status {
+    uint64_t raft_id;
+    uint8_t cluster_id[CLUSTER_ID_SIZE]; /* zero before bootstrap */
+    bool bootstrapped;
+    const char *state; /* "waiting", "follower", "candidate", "leader": static */
+    bool has_leader, is_leader;
+    uint64_t leader_id;
+    uint64_t term, last_index, commit_index;
+    uint64_t heard_ms; /* monotonic ms when a leader was last heard (now on the
+                          leader); 0 = never since the start */
+    uint64_t leader_commit_first; /* commit index when first heard: readiness */
+    uint64_t leader_changes;
+    uint64_t pending; /* submissions waiting */
+    uint64_t failed;  /* submissions that ended in ERR_* */
+    uint64_t entries, entry_bytes;   /* proposed here as leader */
+    uint64_t loop_ticked_ms, applier_ticked_ms; /* monotonic: liveness */
+    struct repl_node_status nodes[PEERS_MAX];
+    size_t node_count;
+};
+
+/* Any thread; a copy that the loop refreshes every few ms. */
+void repl_status(struct repl *r, struct repl_status *out);
+
+/* The port that is bound, for ":0". */
+uint16_t repl_peer_port(const struct repl *r);

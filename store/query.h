@@ -1,0 +1,68 @@
+/* Reading the buckets: closed minutes from LMDB, open ones and late cells from
+ * memory, each seen exactly once (docs/format.md, "What a reader does").
+ * Any thread; the read transaction lives for one call. */
+#pragma once
+
+#include "store/store.h"
+
+enum {
+    QUERY_BUCKETS_MAX = 11000, /* a week of minutes and some */
+    QUERY_SERIES_MAX = 10000,
+};
+
+enum query_by { BY_NONE, BY_GATEWAY, BY_DEVICE };
+enum query_resolution { BY_MINUTE = 60 }; /* seconds; hours and days later */
+
+struct query {
+    uint32_t location;   /* 0 = all */
+    uint64_t from_s, to_s; /* Unix s, multiples of the resolution, [from, to) */
+    enum query_resolution resolution;
+    enum query_by by;
+    uint32_t limit; /* most series returned, largest first; 0 = no limit */
+    uint32_t after; /* series to leave out from the front: paging */
+};
+
+struct point {
+    uint64_t upload, download;
+    bool observed; /* false: nobody reported for this bucket (null, not 0) */
+};
+
+struct series {
+    uint32_t id; /* device or gateway id; location id for BY_NONE with one
+                    location, 0 for all */
+    uint64_t upload, download;
+    struct point *points; /* owned by the answer, bucket_count of them */
+};
+
+struct answer {
+    uint64_t applied_index, log_time_ms;
+    uint64_t from_s;
+    size_t bucket_count;
+    struct series *series; /* owned */
+    size_t series_count;
+    size_t series_total; /* before limit and after */
+};
+
+/* ERR_INVALID (range, too many buckets), ERR_NOMEM, ERR_IO. Series are sorted
+ * by upload + download, largest first, ties by id. */
+NODISCARD int query_run(struct store *s, const struct query *q,
+                        struct answer *out, struct errmsg *e);
+void answer_deinit(struct answer *a);
+
+/* The newest that is known of a device in one location, or of all its gateways
+ * merged (the slot with the newest handshake). */
+struct presence {
+    uint32_t location, device, gateway;
+    uint64_t handshake_s; /* 0 = never */
+    uint64_t sampled_ms;
+    uint64_t upload, download; /* counters as last reported */
+    char endpoint[64];
+    char allowed_ips[192];
+};
+
+typedef void presence_fn(void *arg, const struct presence *p);
+
+/* Every slot of @location (0 = all), in key order, copied out under the lock in
+ * bounded slices. */
+NODISCARD int query_presence(struct store *s, uint32_t location,
+                             presence_fn *fn, void *arg);

@@ -1,0 +1,97 @@
+/* The state machine: committed log entries in, time-bucketed truth out.
+ *
+ * The applier thread owns it: store_apply takes entries in log order and changes
+ * memory (the table of slots, the open minutes, the late cells, the roster);
+ * store_flush writes one LMDB transaction that holds exactly the state at one
+ * log index. What is in memory only is in the raft log too, so a crash costs a
+ * replay and nothing else. Readers (store/query.h, store/roster.h) run on any
+ * thread. The counting rules are DESIGN's 1-7; bytes are in docs/format.md. */
+#pragma once
+
+#include "base/err.h"
+#include "base/thread.h"
+#include "store/entry.h"
+#include "store/roster.h"
+
+struct store;
+
+enum {
+    STORE_FORMAT = 1,
+    MINUTE_GRACE_MS = 10 * 1000, /* a minute closes this long after its end */
+    FLUSH_REPORTS_MAX = 5 * 1000 * 1000,
+};
+
+struct store_options {
+    const char *path;   /* directory, made if missing */
+    uint64_t map_bytes; /* size of the map, 0 = 64 GiB; sparse */
+};
+
+/* ERR_CORRUPT, ERR_NEWER (a newer format), ERR_IO; the message names the file
+ * and what to do. Loads the checkpoint. */
+NODISCARD int store_open(const struct store_options *options,
+                         struct store **out, struct errmsg *e);
+
+/* Does not flush: closing is as good as a crash. NULL is fine. */
+void store_close(struct store *s);
+
+struct apply_result {
+    struct entry_header header;
+    const struct outcome *outcomes; /* borrowed until the next store_apply; one
+                                       per record, in order */
+    size_t count;
+    bool skipped;   /* index was applied before: no outcomes, no effect */
+    bool flush_due; /* a minute closed, or enough is unflushed: call
+                       store_flush when the waiters are told */
+};
+
+/* Applies the committed entry at @index. An index that was applied is skipped
+ * (after a restart LMDB may be ahead of raft's memory); gaps are normal, since
+ * barriers and membership changes take indexes too. Reads the entry and the
+ * state and nothing else. ERR_CORRUPT, ERR_NOMEM or ERR_IO: the caller must
+ * stop the process. */
+NODISCARD int store_apply(struct store *s, uint64_t index, struct bytes entry,
+                          struct apply_result *result, struct errmsg *e)
+    REQUIRES(applier_thread);
+
+/* Commits everything up to the applied index durably. On error stop the
+ * process: nothing is retried (docs/adr on sync modes). */
+NODISCARD int store_flush(struct store *s, struct errmsg *e)
+    REQUIRES(applier_thread);
+
+/* Totals since the process started; one set per store. */
+struct store_counters {
+    uint64_t reports;      /* samples applied */
+    uint64_t batches;      /* native and legacy batches taken */
+    uint64_t duplicates;   /* batches (native) and samples (legacy) */
+    uint64_t stale;        /* legacy samples dropped as older than the state */
+    uint64_t gaps, superseded;
+    uint64_t unknown_keys; /* samples skipped */
+    uint64_t resets;       /* counters that fell */
+    uint64_t late;         /* deltas into minutes that had closed */
+    uint64_t flushes;
+    uint64_t flush_ns, apply_ns; /* time spent */
+};
+
+struct store_status {
+    uint64_t applied_index, applied_term, log_time_ms; /* what readers see */
+    uint64_t flushed_index; /* what a restart starts from */
+    uint64_t next_close_ms; /* log time at which an open minute wants to close;
+                               0 = none waits: no tick is needed */
+    uint64_t slots, devices, locations, gateways;
+    uint64_t used_bytes, map_bytes;
+    struct store_counters counters;
+};
+
+/* Any thread. */
+void store_status(struct store *s, struct store_status *out);
+uint64_t store_applied_index(const struct store *s);
+uint64_t store_log_time_ms(const struct store *s);
+
+/* The roster lives as long as the store. */
+struct roster *store_roster(struct store *s);
+
+/* The digest that a RECORD_DIGEST at @index computed here: XXH3-64 over the
+ * logical state in key order. Any thread. ERR_NOTFOUND: not computed here, or
+ * pushed out by 16 newer ones. */
+NODISCARD int store_digest_at(struct store *s, uint64_t index,
+                              uint64_t *digest);
