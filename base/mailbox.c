@@ -13,9 +13,9 @@ void mailbox_push(struct mailbox *box, struct letter *letter)
         atomic_load_explicit(&box->newest, memory_order_relaxed);
     do {
         letter->next = head;
-    } while (!atomic_compare_exchange_weak_explicit(
-        &box->newest, &head, letter, memory_order_release,
-        memory_order_relaxed));
+    } while (!atomic_compare_exchange_weak_explicit(&box->newest, &head, letter,
+                                                    memory_order_release,
+                                                    memory_order_relaxed));
     if (head == NULL && box->wake != NULL)
         box->wake(box->arg);
 }

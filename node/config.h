@@ -10,14 +10,14 @@
 #include <stdint.h>
 
 struct node_config {
-    char *name, *data_dir;                            /* owned */
-    char *peer_address, *peer_bind;                   /* owned; may be NULL */
-    char *grpc_bind, *http_bind;                      /* owned, ip:port */
-    char *initial_peers;                              /* owned, as given */
-    struct repl_peer peers[PEERS_MAX];                /* parsed initial_peers */
+    char *name, *data_dir;             /* owned */
+    char *peer_address, *peer_bind;    /* owned; may be NULL */
+    char *grpc_bind, *http_bind;       /* owned, ip:port */
+    char *initial_peers;               /* owned, as given */
+    struct repl_peer peers[PEERS_MAX]; /* parsed initial_peers */
     size_t peer_count;
-    char *zone, *leader_zones;                        /* owned */
-    char *tls_ca, *tls_cert, *tls_key;                /* owned; refused for now */
+    char *zone, *leader_zones;         /* owned */
+    char *tls_ca, *tls_cert, *tls_key; /* owned; refused for now */
     char *peer_tls_ca, *peer_tls_cert, *peer_tls_key; /* owned; likewise */
     bool insecure;
     char *gateway_secret, *admin_token; /* owned; may be NULL */

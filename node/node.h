@@ -13,24 +13,25 @@ struct http_server;
 
 /* Counters of the ingest path, written by the grpc thread, read by /metrics. */
 struct ingest_counters {
-    _Atomic uint64_t reports;     /* samples received */
-    _Atomic uint64_t messages;    /* ReportBatch and StatsUpdate messages */
+    _Atomic uint64_t reports;      /* samples received */
+    _Atomic uint64_t messages;     /* ReportBatch and StatsUpdate messages */
     _Atomic uint64_t acknowledged; /* batches */
     _Atomic uint64_t rejected_malformed, rejected_token, rejected_overload;
-    _Atomic uint64_t resubmitted;  /* batches, after an unknown outcome */
+    _Atomic uint64_t resubmitted;        /* batches, after an unknown outcome */
     _Atomic uint64_t gateways_connected; /* open statistics streams */
     _Atomic uint64_t updates_connected;  /* open Updates streams */
 };
 
 struct node {
-    const struct node_config *config; /* borrowed: lives as long as the process */
+    const struct node_config
+        *config; /* borrowed: lives as long as the process */
     struct store *store;
     struct repl *repl;
     struct grpc_server *grpc;
     struct http_server *http;
     struct ingest_counters ingest;
-    _Atomic bool draining;      /* SIGTERM was seen: /readyz says no */
-    uint64_t started_ms;        /* monotonic */
+    _Atomic bool draining; /* SIGTERM was seen: /readyz says no */
+    uint64_t started_ms;   /* monotonic */
     char grpc_address[64], http_address[64]; /* as bound */
 };
 
@@ -40,7 +41,8 @@ bool node_is_ready(struct node *n);
 
 /* --- grpc_server.c: the gateways' side, on the grpc thread ---------------- */
 
-/* Binds (port 0 picks one; node->grpc_address says which), starts the thread. */
+/* Binds (port 0 picks one; node->grpc_address says which), starts the thread.
+ */
 NODISCARD int grpc_server_start(struct node *n, struct errmsg *e);
 /* Ends streams with UNAVAILABLE, waits at most 2 s, joins. */
 void grpc_server_stop(struct grpc_server *g);

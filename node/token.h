@@ -1,5 +1,6 @@
 /* Tokens: the gateways' JWT (HS256, defguard's claims: reference section 1.4)
- * over libjwt, and the API's bearer tokens, of which only the SHA-256 is kept. */
+ * over libjwt, and the API's bearer tokens, of which only the SHA-256 is kept.
+ */
 #pragma once
 
 #include "base/bytes.h"

@@ -6,7 +6,7 @@
 #include "base/bytes.h"
 
 struct gateway_peer {
-    struct bytes public_key;   /* base64 text */
+    struct bytes public_key;         /* base64 text */
     const struct bytes *allowed_ips; /* host addresses without a mask */
     size_t allowed_ip_count;
     uint32_t keepalive_interval_s;

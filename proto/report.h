@@ -18,20 +18,20 @@ enum {
 /* One peer as its gateway counts it. */
 struct stat_report {
     uint8_t public_key[REPORT_KEY_SIZE];
-    uint64_t upload, download;  /* cumulative bytes: sent to, received from the
-                                   peer */
-    uint64_t latest_handshake;  /* Unix s, 0 = never */
-    struct bytes endpoint;      /* borrowed from the message */
-    struct bytes allowed_ips;   /* borrowed: the first one; all of them by
-                                   stat_report_join_allowed_ips */
-    struct bytes message;       /* borrowed: the PeerReport's own bytes */
+    uint64_t upload, download; /* cumulative bytes: sent to, received from the
+                                  peer */
+    uint64_t latest_handshake; /* Unix s, 0 = never */
+    struct bytes endpoint;     /* borrowed from the message */
+    struct bytes allowed_ips;  /* borrowed: the first one; all of them by
+                                  stat_report_join_allowed_ips */
+    struct bytes message;      /* borrowed: the PeerReport's own bytes */
     uint32_t keepalive_interval_s;
     bool from_zero;
 };
 
 struct report_batch {
     uint64_t session, sequence, sampled_at_ms;
-    struct bytes machine; /* borrowed; empty if absent */
+    struct bytes machine;      /* borrowed; empty if absent */
     struct stat_report *peers; /* the caller's array */
     size_t peer_count;
 };
@@ -50,9 +50,8 @@ void stat_report_join_allowed_ips(const struct stat_report *report,
 
 /* Decodes defguard's StatsUpdate: the key is base64 there and allowed_ips one
  * string. *has_peer is false for the empty payload. ERR_INVALID as above. */
-NODISCARD int stats_update_decode(struct bytes message,
-                                  struct stat_report *out, bool *has_peer,
-                                  struct errmsg *e);
+NODISCARD int stats_update_decode(struct bytes message, struct stat_report *out,
+                                  bool *has_peer, struct errmsg *e);
 
 /* Encoders, for the agent, the generator and tests. A report's allowed_ips is
  * written as one entry, unless it holds commas: then one entry each. */

@@ -74,8 +74,8 @@ void repl_stop(struct repl *r);
 /* One record to be replicated. Embedded in the caller's structure, which lives
  * until @done. */
 struct submission {
-    struct letter letter;  /* the replica's until done */
-    struct bytes record;   /* framed (record_put…); borrowed until done */
+    struct letter letter; /* the replica's until done */
+    struct bytes record;  /* framed (record_put…); borrowed until done */
     /* Called once, on the raft loop or the applier thread; must not block.
      * status 0: committed and applied on the leader, see outcome.
      * ERR_AGAIN: certainly not submitted (no leader, or overload).
@@ -98,15 +98,16 @@ struct repl_node_status {
     char address[PEER_ADDRESS_LENGTH_MAX + 1];
     const char *role; /* "voter", "standby", "spare": static */
     bool leader;
-    bool connected;         /* this node has a link to it (true for itself) */
-    uint64_t rtt_us;        /* of the last ping, 0 = unknown */
+    bool connected;  /* this node has a link to it (true for itself) */
+    uint64_t rtt_us; /* of the last ping, 0 = unknown */
 };
 
 struct repl_status {
     uint64_t raft_id;
     uint8_t cluster_id[CLUSTER_ID_SIZE]; /* zero before bootstrap */
     bool bootstrapped;
-    const char *state; /* "waiting", "follower", "candidate", "leader": static */
+    const char
+        *state; /* "waiting", "follower", "candidate", "leader": static */
     bool has_leader, is_leader;
     uint64_t leader_id;
     uint64_t term, last_index, commit_index;
@@ -114,9 +115,9 @@ struct repl_status {
                           leader); 0 = never since the start */
     uint64_t leader_commit_first; /* commit index when first heard: readiness */
     uint64_t leader_changes;
-    uint64_t pending; /* submissions waiting */
-    uint64_t failed;  /* submissions that ended in ERR_* */
-    uint64_t entries, entry_bytes;   /* proposed here as leader */
+    uint64_t pending;              /* submissions waiting */
+    uint64_t failed;               /* submissions that ended in ERR_* */
+    uint64_t entries, entry_bytes; /* proposed here as leader */
     uint64_t loop_ticked_ms, applier_ticked_ms; /* monotonic: liveness */
     struct repl_node_status nodes[PEERS_MAX];
     size_t node_count;

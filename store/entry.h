@@ -2,7 +2,8 @@
  * reads. One entry = a header (who proposed it, when) and a run of records,
  * zero-padded to a multiple of 8 (reference: libraft loses unpadded ones).
  * A record is one command or one gateway's batch; a batch is never split.
- * Bytes are described in docs/format.md, "Log entry". No thread: pure codecs. */
+ * Bytes are described in docs/format.md, "Log entry". No thread: pure codecs.
+ */
 #pragma once
 
 #include "base/bytes.h"
@@ -11,7 +12,7 @@ enum {
     ENTRY_FORMAT = 1,
     ENTRY_HEADER_SIZE = 40,
     ENTRY_ALIGNMENT = 8,
-    ENTRY_SIZE_GOAL = 128 * 1024, /* packing stops here */
+    ENTRY_SIZE_GOAL = 128 * 1024,  /* packing stops here */
     RECORD_SIZE_MAX = 1024 * 1024, /* one record, header included */
     ENTRY_SIZE_MAX = ENTRY_HEADER_SIZE + RECORD_SIZE_MAX + 256 * 1024,
     BATCH_PEERS_MAX = 4096,
@@ -104,16 +105,16 @@ struct batch_head {
 };
 
 struct batch_peer {
-    uint32_t device;                       /* id; 0: by key */
-    const uint8_t *key;                    /* 32 bytes, if device is 0 */
-    uint64_t upload, download;             /* cumulative bytes */
-    uint64_t handshake;                    /* Unix s, 0 = never */
-    uint64_t rec_ms;                       /* legacy: receipt stamp, log time */
-    bool from_zero;                        /* native */
-    bool has_endpoint;                     /* first time, or changed */
-    struct bytes endpoint;                 /* "ip:port", may be empty */
-    struct bytes allowed_ips;              /* as reported, comma-joined; with
-                                              has_endpoint */
+    uint32_t device;           /* id; 0: by key */
+    const uint8_t *key;        /* 32 bytes, if device is 0 */
+    uint64_t upload, download; /* cumulative bytes */
+    uint64_t handshake;        /* Unix s, 0 = never */
+    uint64_t rec_ms;           /* legacy: receipt stamp, log time */
+    bool from_zero;            /* native */
+    bool has_endpoint;         /* first time, or changed */
+    struct bytes endpoint;     /* "ip:port", may be empty */
+    struct bytes allowed_ips;  /* as reported, comma-joined; with
+                                  has_endpoint */
 };
 
 /* Writing a batch record of @kind: begin, put each peer, end. @writer keeps the
@@ -126,8 +127,8 @@ struct batch_writer {
     uint64_t time_s, rec_ms;
 };
 
-void batch_begin(struct batch_writer *w, struct buf *out,
-                 enum record_kind kind, const struct batch_head *head);
+void batch_begin(struct batch_writer *w, struct buf *out, enum record_kind kind,
+                 const struct batch_head *head);
 void batch_put(struct batch_writer *w, const struct batch_peer *peer);
 void batch_end(struct batch_writer *w);
 

@@ -14,7 +14,7 @@ enum query_by { BY_NONE, BY_GATEWAY, BY_DEVICE };
 enum query_resolution { BY_MINUTE = 60 }; /* seconds; hours and days later */
 
 struct query {
-    uint32_t location;   /* 0 = all */
+    uint32_t location;     /* 0 = all */
     uint64_t from_s, to_s; /* Unix s, multiples of the resolution, [from, to) */
     enum query_resolution resolution;
     enum query_by by;

@@ -1,11 +1,12 @@
 /* The state machine: committed log entries in, time-bucketed truth out.
  *
- * The applier thread owns it: store_apply takes entries in log order and changes
- * memory (the table of slots, the open minutes, the late cells, the roster);
- * store_flush writes one LMDB transaction that holds exactly the state at one
- * log index. What is in memory only is in the raft log too, so a crash costs a
- * replay and nothing else. Readers (store/query.h, store/roster.h) run on any
- * thread. The counting rules are DESIGN's 1-7; bytes are in docs/format.md. */
+ * The applier thread owns it: store_apply takes entries in log order and
+ * changes memory (the table of slots, the open minutes, the late cells, the
+ * roster); store_flush writes one LMDB transaction that holds exactly the state
+ * at one log index. What is in memory only is in the raft log too, so a crash
+ * costs a replay and nothing else. Readers (store/query.h, store/roster.h) run
+ * on any thread. The counting rules are DESIGN's 1-7; bytes are in
+ * docs/format.md. */
 #pragma once
 
 #include "base/err.h"
@@ -60,10 +61,10 @@ NODISCARD int store_flush(struct store *s, struct errmsg *e)
 
 /* Totals since the process started; one set per store. */
 struct store_counters {
-    uint64_t reports;      /* samples applied */
-    uint64_t batches;      /* native and legacy batches taken */
-    uint64_t duplicates;   /* batches (native) and samples (legacy) */
-    uint64_t stale;        /* legacy samples dropped as older than the state */
+    uint64_t reports;    /* samples applied */
+    uint64_t batches;    /* native and legacy batches taken */
+    uint64_t duplicates; /* batches (native) and samples (legacy) */
+    uint64_t stale;      /* legacy samples dropped as older than the state */
     uint64_t gaps, superseded;
     uint64_t unknown_keys; /* samples skipped */
     uint64_t resets;       /* counters that fell */

@@ -57,7 +57,8 @@ static void *produce(void *arg)
     return NULL;
 }
 
-static void nothing_is_lost_between_many_producers_and_one_consumer(void **state)
+static void
+nothing_is_lost_between_many_producers_and_one_consumer(void **state)
 {
     (void)state;
     mailbox_init(&f.box, NULL, NULL);
