@@ -12,12 +12,16 @@ enum {
     ENTRY_FORMAT = 1,
     ENTRY_HEADER_SIZE = 40,
     ENTRY_ALIGNMENT = 8,
-    ENTRY_SIZE_GOAL = 128 * 1024,  /* packing stops here */
-    RECORD_SIZE_MAX = 1024 * 1024, /* one record, header included */
+    ENTRY_SIZE_GOAL = 128 * 1024, /* packing stops here */
+    /* One record, header included: a batch of the most peers with the longest
+     * of everything fits (asserted in batch.c). */
+    RECORD_SIZE_MAX = 1408 * 1024,
     ENTRY_SIZE_MAX = ENTRY_HEADER_SIZE + RECORD_SIZE_MAX + 256 * 1024,
     BATCH_PEERS_MAX = 4096,
     PUBLIC_KEY_SIZE = 32,
     IDENTITY_LENGTH_MAX = 253, /* hostname, gateway id, name */
+    ENDPOINT_LENGTH_MAX = 63,
+    ALLOWED_IPS_LENGTH_MAX = 191, /* joined */
 };
 
 enum record_kind {
@@ -63,7 +67,8 @@ struct entry_header {
     uint64_t number;      /* unique per proposer and process start */
 };
 
-/* Writing: begin, append records whole, finish (size and padding). */
+/* Writing: begin (forgets what @out held), append records whole, finish (size
+ * and padding). Check buf_failed at the end. */
 void entry_begin(struct buf *out, const struct entry_header *header);
 void entry_finish(struct buf *out);
 
@@ -80,7 +85,8 @@ struct record {
  * returned as they are. */
 NODISCARD int record_next(struct reader *records, struct record *record);
 
-/* A record with this body, framed as an entry holds it. */
+/* A record with this body, framed as an entry holds it. A body that passes
+ * RECORD_SIZE_MAX fails @out. */
 void record_put(struct buf *out, enum record_kind kind, struct bytes body);
 
 /* The records of an entry, a tick: no body. */
@@ -117,13 +123,16 @@ struct batch_peer {
                                   has_endpoint */
 };
 
-/* Writing a batch record of @kind: begin, put each peer, end. @writer keeps the
- * running deltas and the start of the record in @out. */
+/* Writing a batch record of @kind: begin, put each peer (at most
+ * BATCH_PEERS_MAX), end. @writer keeps the running deltas and the start of the
+ * record in @out. Texts longer than their limits above are cut; of from_zero
+ * only a native batch takes notice, of rec_ms only a legacy one. Peers in order
+ * of device id make the smallest records. */
 struct batch_writer {
     struct buf *out; /* borrowed */
     size_t start;
     enum record_kind kind;
-    uint32_t device;
+    uint32_t device, count;
     uint64_t time_s, rec_ms;
 };
 
@@ -132,11 +141,13 @@ void batch_begin(struct batch_writer *w, struct buf *out, enum record_kind kind,
 void batch_put(struct batch_writer *w, const struct batch_peer *peer);
 void batch_end(struct batch_writer *w);
 
-/* Reading a batch record. */
+/* Reading a batch record. Safe on any bytes: ERR_CORRUPT for cut or trailing
+ * input, unknown flags, lengths and ids out of range, too many peers. The texts
+ * are within their limits, but may be any bytes. */
 struct batch_reader {
     struct reader rest;
     enum record_kind kind;
-    uint32_t device;
+    uint32_t device, count;
     uint64_t time_s, rec_ms;
 };
 

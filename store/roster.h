@@ -47,7 +47,7 @@ struct device {
     enum device_kind kind;
     char *name, *user, *description; /* owned */
     uint8_t public_key[PUBLIC_KEY_SIZE];
-    uint64_t created_ms; /* log time */
+    uint64_t created_ms;            /* log time */
     struct attachment *attachments; /* owned */
     size_t attachment_count;
 };
@@ -61,9 +61,9 @@ struct gateway {
     enum gateway_kind kind;
     char *identity, *hostname, *name; /* owned */
     uint64_t session, sequence;       /* last taken */
-    uint64_t sampled_ms;              /* of that session's last batch, clamped */
-    uint64_t machine;                 /* hash, 0 = not told */
-    uint64_t seen_ms;                 /* log time of the last batch */
+    uint64_t sampled_ms; /* of that session's last batch, clamped */
+    uint64_t machine;    /* hash, 0 = not told */
+    uint64_t seen_ms;    /* log time of the last batch */
 };
 
 struct settings {
@@ -75,7 +75,7 @@ struct settings {
 
 struct api_token {
     uint32_t id;
-    char *name; /* owned */
+    char *name;                        /* owned */
     uint8_t hash[API_TOKEN_HASH_SIZE]; /* SHA-256 of the token */
 };
 
@@ -170,7 +170,8 @@ void record_put_token_create(struct buf *out, const char *name,
                              const uint8_t hash[API_TOKEN_HASH_SIZE]);
 void record_put_token_revoke(struct buf *out, uint32_t id);
 
-/* --- the applier's side ---------------------------------------------------- */
+/* --- the applier's side ----------------------------------------------------
+ */
 
 NODISCARD int roster_create(struct roster **out);
 void roster_destroy(struct roster *r);
@@ -183,12 +184,10 @@ NODISCARD int roster_apply(struct roster *r, const struct record *record,
 
 /* Finds the gateway of a batch, making it when it is new: 0 and @out, or an
  * outcome (NOTFOUND: no such location or id; LIMIT). */
-NODISCARD int roster_resolve_gateway(struct roster *r,
-                                     const struct batch_head *head,
-                                     enum gateway_kind kind,
-                                     struct gateway **out,
-                                     struct outcome *outcome)
-    REQUIRES(applier_thread);
+NODISCARD int
+roster_resolve_gateway(struct roster *r, const struct batch_head *head,
+                       enum gateway_kind kind, struct gateway **out,
+                       struct outcome *outcome) REQUIRES(applier_thread);
 
 /* Takes what a batch says of its gateway (session state, seen_ms); the
  * applier is the only writer, readers look under the lock. */
@@ -210,6 +209,10 @@ typedef int roster_row_fn(void *arg, uint8_t kind, uint32_t id,
 /* Calls @fn for every row that changed since the last roster_flushed. */
 NODISCARD int roster_each_dirty(struct roster *r, roster_row_fn *fn, void *arg)
     REQUIRES(applier_thread);
+/* Every row in (kind, id) order, never of size 0: the roster's logical state,
+ * the same on every node whenever it was flushed. What the digest reads. */
+NODISCARD int roster_each_row(const struct roster *r, roster_row_fn *fn,
+                              void *arg);
 /* The transaction with those rows is committed. */
 void roster_flushed(struct roster *r) REQUIRES(applier_thread);
 /* At start: one stored row. ERR_CORRUPT names it. */
