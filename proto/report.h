@@ -13,6 +13,8 @@ enum {
     REPORT_KEY_SIZE = 32,
     REPORT_ENDPOINT_LENGTH_MAX = 63,
     REPORT_ALLOWED_IPS_LENGTH_MAX = 191, /* joined */
+    REPORT_MACHINE_SIZE_MAX = 64,
+    REPORT_LEADER_LENGTH_MAX = 253,
 };
 
 /* One peer as its gateway counts it. */
@@ -38,23 +40,30 @@ struct report_batch {
 
 /* Decodes a ReportBatch into @out, whose peers array the caller provides with
  * room for REPORT_PEERS_MAX. ERR_INVALID with a message that names the field:
- * cut input, wrong wire type, key not 32 bytes, text not UTF-8, too many
- * peers, session or sequence 0. Unknown fields are skipped. */
+ * cut input, wrong wire type, key not 32 bytes, text not UTF-8 or too long, too
+ * many peers, session or sequence 0. Unknown fields are skipped; of a field
+ * that comes twice the last one counts (proto/wire.h). After an error @out is
+ * void. */
 NODISCARD int report_batch_decode(struct bytes message,
                                   struct report_batch *out, struct errmsg *e);
 
 /* Appends the comma-joined allowed_ips of a decoded native report, cut before
- * the one that passes REPORT_ALLOWED_IPS_LENGTH_MAX. */
+ * the one that passes REPORT_ALLOWED_IPS_LENGTH_MAX. Of a report that has no
+ * message (defguard's, or a caller's own) its allowed_ips as they are. */
 void stat_report_join_allowed_ips(const struct stat_report *report,
                                   struct buf *out);
 
 /* Decodes defguard's StatsUpdate: the key is base64 there and allowed_ips one
- * string. *has_peer is false for the empty payload. ERR_INVALID as above. */
+ * string, which is left empty when it is longer than
+ * REPORT_ALLOWED_IPS_LENGTH_MAX (such a gateway writes it without separators:
+ * it cannot be cut in the right place). *has_peer is false for the empty
+ * payload. Two payloads: the last one counts, whole. ERR_INVALID as above. */
 NODISCARD int stats_update_decode(struct bytes message, struct stat_report *out,
                                   bool *has_peer, struct errmsg *e);
 
-/* Encoders, for the agent, the generator and tests. A report's allowed_ips is
- * written as one entry, unless it holds commas: then one entry each. */
+/* Encoders, for the agent, the generator and tests; they append. A report's
+ * allowed_ips is written as one entry, unless it holds commas: then one entry
+ * each. */
 void report_batch_encode(struct buf *out, const struct report_batch *batch);
 void stats_update_encode(struct buf *out, uint64_t id,
                          const struct stat_report *report);
