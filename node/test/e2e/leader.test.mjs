@@ -1,0 +1,218 @@
+// The leader dies, retires, or everything dies at once: reports go on, and
+// nothing that was acknowledged is lost.
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import {
+    expiry, GATEWAY_SECRET, sleep, until, withCluster,
+} from './cluster.mjs';
+import { assertExact, NativeGateway } from './gateways.mjs';
+import { Random } from './random.mjs';
+import { gatewayToken, randomKey } from './wire.mjs';
+
+const OUTAGE_MS = 2000;
+
+async function makeAgents(cluster, count, rng = new Random()) {
+    const location = await cluster.createLocation(cluster.nodes[0], 'leader',
+        { accept_unknown_peers: true });
+    const keys = Array.from({ length: 20 }, () => randomKey());
+    const agents = Array.from({ length: count }, (_, i) => new NativeGateway({
+        addresses: cluster.nodes.map((node) => node.grpc), rng, keys,
+        token: gatewayToken(GATEWAY_SECRET, location.id),
+        hostname: `agent-${i}`, id: `agent-id-${i}`,
+    }));
+    for (const agent of agents) agent.tick();
+    await Promise.all(agents.map((agent) => agent.drained()));
+    return { location, agents };
+}
+
+// Ticks until stopped.
+function load(agents, everyMs = 20) {
+    const timer = setInterval(() => {
+        for (const agent of agents) agent.tick();
+    }, everyMs);
+    return async () => {
+        clearInterval(timer);
+        await Promise.all(agents.map((agent) => agent.drained()));
+    };
+}
+
+// The longest time, over the agents, from @since to the acknowledgement of a
+// batch that was sampled after it.
+function recovery(agents, since) {
+    return Promise.all(agents.map((agent) => new Promise((resolve) => {
+        agent.onAcknowledged = (entry) => {
+            if (entry.batch.sampled_at_ms <= since) return;
+            agent.onAcknowledged = undefined;
+            resolve(Date.now() - since);
+        };
+    }))).then((times) => Math.max(...times));
+}
+
+const timeout = (ms, what) => expiry(ms).then(() => {
+    throw new Error(`${what}: not within ${ms} ms`);
+});
+
+describe('The leader', () => {
+    test('killed under load: reports go on within 2 s', async (t) => {
+        await withCluster({ label: 'leader' }, async (cluster) => {
+            const from = Date.now() - 120000;
+            const { location, agents } = await makeAgents(cluster, 6);
+            const stop = load(agents);
+            for (let round = 0; round < 3; round++) {
+                await sleep(500);
+                const leader = await cluster.leader();
+                const since = Date.now();
+                const back = recovery(agents, since);
+                await leader.kill();
+                const outage = await Promise.race([
+                    back, timeout(15000, 'reports after the kill'),
+                ]);
+                t.diagnostic(`outage ${outage} ms`);
+                assert.ok(outage < OUTAGE_MS, `${outage} ms`);
+                leader.start();
+                await leader.ready();
+            }
+            await stop();
+            await assertExact(cluster, agents, { from, location: location.id });
+            await cluster.digest();
+            for (const agent of agents) await agent.stop();
+        });
+    });
+
+    test('on SIGTERM hands over and exits 0', async (t) => {
+        await withCluster({ label: 'handover' }, async (cluster) => {
+            const from = Date.now() - 120000;
+            const { location, agents } = await makeAgents(cluster, 6);
+            const stop = load(agents);
+            for (let round = 0; round < 3; round++) {
+                await sleep(500);
+                const leader = await cluster.leader();
+                const since = Date.now();
+                const back = recovery(agents, since);
+                const result = await leader.kill('SIGTERM');
+                assert.deepEqual(result, { code: 0, signal: null },
+                    leader.logTail());
+                const outage = await Promise.race([
+                    back, timeout(15000, 'reports after the hand-over'),
+                ]);
+                t.diagnostic(`outage ${outage} ms, exit after ` +
+                    `${Date.now() - since} ms`);
+                assert.ok(outage < OUTAGE_MS, `${outage} ms`);
+                assert.notEqual(await cluster.leader(), leader);
+                leader.start();
+                await leader.ready();
+            }
+            await stop();
+            await assertExact(cluster, agents, { from, location: location.id });
+            await cluster.digest();
+            for (const agent of agents) await agent.stop();
+        });
+    });
+});
+
+describe('Everything dies at once', () => {
+    test('nothing acknowledged is lost', async () => {
+        await withCluster({ label: 'all' }, async (cluster) => {
+            const from = Date.now() - 120000;
+            const { location, agents } = await makeAgents(cluster, 6);
+            for (let round = 0; round < 3; round++) {
+                const timer = setInterval(() => {
+                    for (const agent of agents) agent.tick();
+                }, 10);
+                await sleep(700);
+                clearInterval(timer);
+                for (const node of cluster.nodes) {
+                    node.expectedExit = true;
+                    process.kill(node.pid(), 'SIGKILL');
+                }
+                for (const agent of agents) agent.stopped = true;
+                await Promise.all(cluster.nodes.map((node) => node.exited));
+                const acknowledged = agents.map((agent) =>
+                    agent.acknowledged.total());
+                for (const node of cluster.nodes) node.start();
+                await cluster.ready();
+                // Nobody resends: what is there was there.
+                for (const node of cluster.nodes) {
+                    const totals = await node.totals('gateway',
+                        { from, location: location.id });
+                    for (const [i, agent] of agents.entries()) {
+                        const have = totals.get(agent.hostname) ??
+                            { upload: 0, download: 0 };
+                        const most = agent.expected.total();
+                        for (const way of ['upload', 'download']) {
+                            assert.ok(have[way] >= acknowledged[i][way],
+                                `${node.name} lost ${way} of ` +
+                                `${agent.hostname}: ${have[way]} of ` +
+                                `${acknowledged[i][way]}`);
+                            assert.ok(have[way] <= most[way]);
+                        }
+                    }
+                }
+                for (const agent of agents) {
+                    agent.stopped = false;
+                    agent.stream = null;
+                    agent.tick();
+                }
+                await Promise.all(agents.map((agent) => agent.drained()));
+                await assertExact(cluster, agents,
+                    { from, location: location.id });
+                await cluster.digest();
+            }
+            for (const agent of agents) await agent.stop();
+        });
+    });
+
+    test('without a quorum acknowledgements wait, and come', async () => {
+        await withCluster({ label: 'quorum' }, async (cluster) => {
+            const from = Date.now() - 120000;
+            const { location, agents } = await makeAgents(cluster, 3);
+            const [one, two, three] = cluster.nodes;
+            await two.kill();
+            await three.kill();
+            await sleep(300);
+            for (const agent of agents) agent.tick();
+            await sleep(1500);
+            const unacknowledged = agents.filter((agent) =>
+                agent.spool.length > 0);
+            assert.equal(unacknowledged.length, agents.length,
+                'nothing is acknowledged by a minority');
+            const { status } = await one.get('/livez');
+            assert.equal(status, 200, 'liveness does not need the quorum');
+            assert.ok((await one.totals('gateway',
+                { from, location: location.id })).size > 0,
+            'the overview does not need the quorum');
+            two.start();
+            await Promise.all(agents.map((agent) => agent.drained()));
+            three.start();
+            await cluster.ready();
+            await assertExact(cluster, agents, { from, location: location.id });
+            for (const agent of agents) await agent.stop();
+        });
+    });
+
+    test('a single node alone: kill, SIGTERM, all is there', async () => {
+        await withCluster({ label: 'single', size: 1 }, async (cluster) => {
+            const from = Date.now() - 120000;
+            const [node] = cluster.nodes;
+            const { location, agents } = await makeAgents(cluster, 2);
+            const stop = load(agents);
+            await sleep(500);
+            await node.kill();
+            node.start();
+            await node.ready();
+            await sleep(300);
+            await stop();
+            await assertExact(cluster, agents, { from, location: location.id });
+            assert.deepEqual(await node.kill('SIGTERM'),
+                { code: 0, signal: null });
+            node.start();
+            await node.ready();
+            await until('the totals are back', async () => {
+                await assertExact(cluster, agents,
+                    { from, location: location.id });
+                return true;
+            });
+            for (const agent of agents) await agent.stop();
+        });
+    });
+});
