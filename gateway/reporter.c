@@ -1,0 +1,530 @@
+#include "gateway/reporter.h"
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <grpc/byte_buffer.h>
+#include <grpc/byte_buffer_reader.h>
+#include <grpc/grpc.h>
+#include <grpc/grpc_security.h>
+#include <grpc/support/alloc.h>
+#include <grpc/support/time.h>
+#include <stdlib.h>
+
+enum { COMPLAINT_INTERVAL_MS = 60 * 1000 };
+
+struct stream;
+
+enum tag_kind { TAG_STATUS, TAG_HEADERS, TAG_RECEIVE, TAG_SEND };
+
+struct tag {
+    struct stream *stream; /* borrowed: the stream it is a member of */
+    enum tag_kind kind;
+};
+
+/* One call on a channel of its own: a fresh channel connects at once, where an
+ * old one may be waiting for its own backoff. */
+struct stream {
+    struct reporter *reporter; /* borrowed; NULL: abandoned */
+    grpc_channel *channel;     /* owned */
+    grpc_call *call;           /* owned */
+    struct tag status_tag, headers_tag, receive_tag, send_tag;
+    unsigned pending; /* tags that gRPC still holds */
+    bool sending, ended, acknowledged;
+    uint64_t waiting_since_ms; /* the oldest batch, 0 = none waits */
+    grpc_metadata_array headers, trailers;
+    grpc_byte_buffer *received; /* owned between its tag and its handling */
+    grpc_status_code status;
+    grpc_slice details;
+};
+
+struct reporter {
+    struct reporter_config config;
+    struct session *session; /* borrowed */
+    grpc_completion_queue *queue;
+    struct stream *stream; /* the current one; NULL while backing off */
+    size_t node;           /* index of the current or next one */
+    uint64_t next_open_ms; /* monotonic */
+    uint64_t backoff_ms, patience_ms;
+    uint64_t complained_ms; /* last complaint about refused access */
+    uint64_t random;
+    enum reporter_event event; /* to be told by the running poll */
+};
+
+/* --- life ----------------------------------------------------------------- */
+
+/* xorshift64*: jitter needs to differ between agents, no more. */
+static uint64_t draw(struct reporter *r, uint64_t below)
+{
+    r->random ^= r->random >> 12;
+    r->random ^= r->random << 25;
+    r->random ^= r->random >> 27;
+    return (r->random * 2685821657736338717u >> 33) % below;
+}
+
+int reporter_create(struct reporter **out, const struct reporter_config *config,
+                    struct session *session, struct errmsg *e)
+{
+    struct reporter *r = calloc(1, sizeof *r);
+    if (r == NULL)
+        return errmsg_set(e, ERR_NOMEM, "the reporter: out of memory");
+    r->config = *config;
+    r->session = session;
+    r->backoff_ms = REPORTER_BACKOFF_MS;
+    r->patience_ms = REPORTER_PATIENCE_MS;
+    r->random = clock_mono_ns() | 1;
+    for (const char *c = config->gateway_id; *c != '\0'; c++)
+        r->random = (r->random ^ (uint8_t)*c) * 1099511628211u;
+    r->random |= 1;
+    /* Agents that start together spread over the nodes. */
+    r->node = draw(r, config->node_count);
+    /* gRPC's own messages about nodes that are away say nothing that our log
+     * does not; GRPC_VERBOSITY brings them back. */
+    setenv("GRPC_VERBOSITY", "NONE", 0);
+    grpc_init();
+    r->queue = grpc_completion_queue_create_for_next(NULL);
+    *out = r;
+    return 0;
+}
+
+static void abandon(struct reporter *r);
+static void handle(grpc_event ev);
+
+static grpc_event next_event(struct reporter *r, uint64_t deadline_ms)
+{
+    uint64_t now_ms = clock_mono_ms();
+    int64_t left_ms =
+        deadline_ms > now_ms ? (int64_t)(deadline_ms - now_ms) : 0;
+    gpr_timespec until =
+        gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                     gpr_time_from_millis(left_ms, GPR_TIMESPAN));
+    return grpc_completion_queue_next(r->queue, until, NULL);
+}
+
+void reporter_destroy(struct reporter *r)
+{
+    if (r == NULL)
+        return;
+    abandon(r);
+    grpc_completion_queue_shutdown(r->queue);
+    for (;;) {
+        grpc_event ev = next_event(r, clock_mono_ms() + 1000);
+        if (ev.type == GRPC_QUEUE_SHUTDOWN)
+            break;
+        if (ev.type == GRPC_OP_COMPLETE)
+            handle(ev);
+    }
+    grpc_completion_queue_destroy(r->queue);
+    grpc_shutdown();
+    free(r);
+}
+
+const char *reporter_node(const struct reporter *r)
+{
+    return r->config.nodes[r->node];
+}
+
+/* --- opening -------------------------------------------------------------- */
+
+static grpc_arg int_arg(const char *key, int value)
+{
+    grpc_arg arg = {.type = GRPC_ARG_INTEGER};
+    memcpy(&arg.key, &key, sizeof key); /* gRPC does not write to it */
+    arg.value.integer = value;
+    return arg;
+}
+
+static grpc_arg string_arg(const char *key, const char *value)
+{
+    grpc_arg arg = {.type = GRPC_ARG_STRING};
+    memcpy(&arg.key, &key, sizeof key);
+    memcpy(&arg.value.string, &value, sizeof value);
+    return arg;
+}
+
+static grpc_channel *open_channel(const char *node)
+{
+    grpc_arg args[] = {
+        /* A frozen node answers no ping; the patience for an acknowledgement
+         * sees that sooner, but only while a batch waits. */
+        int_arg(GRPC_ARG_KEEPALIVE_TIME_MS, 2000),
+        int_arg(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 1000),
+        int_arg(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0),
+        int_arg(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1),
+        int_arg(GRPC_ARG_ENABLE_HTTP_PROXY, 0),
+        /* Also the time that one attempt to connect may take. */
+        int_arg(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000),
+        int_arg(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100),
+        int_arg(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000),
+        /* A DNS name with many addresses: any that answers. */
+        string_arg(GRPC_ARG_SERVICE_CONFIG,
+                   "{\"loadBalancingConfig\":[{\"round_robin\":{}}]}"),
+    };
+    grpc_channel_args list = {sizeof args / sizeof *args, args};
+    grpc_channel_credentials *plain = grpc_insecure_credentials_create();
+    grpc_channel *channel = grpc_channel_create(node, plain, &list);
+    grpc_channel_credentials_release(plain);
+    return channel;
+}
+
+static grpc_metadata header(const char *key, const char *value)
+{
+    grpc_metadata m = {0};
+    m.key = grpc_slice_from_copied_string(key);
+    m.value = grpc_slice_from_copied_string(value);
+    return m;
+}
+
+/* Starts a batch of operations whose end @tag tells. */
+static bool start(struct stream *s, const grpc_op *ops, size_t count,
+                  struct tag *tag)
+{
+    if (grpc_call_start_batch(s->call, ops, count, tag, NULL) != GRPC_CALL_OK)
+        return false;
+    s->pending++;
+    return true;
+}
+
+static bool start_receive(struct stream *s)
+{
+    grpc_op op = {.op = GRPC_OP_RECV_MESSAGE};
+    op.data.recv_message.recv_message = &s->received;
+    return start(s, &op, 1, &s->receive_tag);
+}
+
+static bool start_call(struct stream *s)
+{
+    const struct reporter_config *c = &s->reporter->config;
+    grpc_op status = {.op = GRPC_OP_RECV_STATUS_ON_CLIENT};
+    status.data.recv_status_on_client.trailing_metadata = &s->trailers;
+    status.data.recv_status_on_client.status = &s->status;
+    status.data.recv_status_on_client.status_details = &s->details;
+
+    grpc_metadata metadata[] = {
+        header("authorization", c->token),
+        header("hostname", c->hostname),
+        header("holdfast-gateway-id", c->gateway_id),
+    };
+    size_t count = sizeof metadata / sizeof *metadata;
+    grpc_op headers[2] = {{.op = GRPC_OP_SEND_INITIAL_METADATA},
+                          {.op = GRPC_OP_RECV_INITIAL_METADATA}};
+    headers[0].data.send_initial_metadata.metadata = metadata;
+    headers[0].data.send_initial_metadata.count = count;
+    headers[1].data.recv_initial_metadata.recv_initial_metadata = &s->headers;
+
+    bool started = start(s, &status, 1, &s->status_tag) &&
+                   start(s, headers, 2, &s->headers_tag) && start_receive(s);
+    for (size_t i = 0; i < count; i++) {
+        grpc_slice_unref(metadata[i].key);
+        grpc_slice_unref(metadata[i].value);
+    }
+    return started;
+}
+
+static void open_stream(struct reporter *r)
+{
+    struct stream *s = calloc(1, sizeof *s);
+    ASSERT(s != NULL);
+    s->reporter = r;
+    s->status_tag = (struct tag){s, TAG_STATUS};
+    s->headers_tag = (struct tag){s, TAG_HEADERS};
+    s->receive_tag = (struct tag){s, TAG_RECEIVE};
+    s->send_tag = (struct tag){s, TAG_SEND};
+    s->details = grpc_empty_slice();
+    grpc_metadata_array_init(&s->headers);
+    grpc_metadata_array_init(&s->trailers);
+    s->channel = open_channel(reporter_node(r));
+    s->call = grpc_channel_create_call(
+        s->channel, NULL, GRPC_PROPAGATE_DEFAULTS, r->queue,
+        grpc_slice_from_static_string("/holdfast.v1.Stats/Report"), NULL,
+        gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+    r->stream = s;
+    session_stream_opened(r->session);
+    /* With the arguments above a call can always be started; a refusal would
+     * be a mistake of ours. */
+    bool started = start_call(s);
+    ASSERT(started);
+    log_debug("stream", "opening a stream to %s", reporter_node(r));
+}
+
+static void let_go(struct stream *s)
+{
+    if (s->pending > 0)
+        return;
+    grpc_call_unref(s->call);
+    grpc_channel_destroy(s->channel);
+    grpc_metadata_array_destroy(&s->headers);
+    grpc_metadata_array_destroy(&s->trailers);
+    grpc_slice_unref(s->details);
+    grpc_byte_buffer_destroy(s->received);
+    free(s);
+}
+
+/* --- leaving -------------------------------------------------------------- */
+
+/* Leaves the current stream; gRPC lets go of it later. */
+static void abandon(struct reporter *r)
+{
+    struct stream *s = r->stream;
+    if (s == NULL)
+        return;
+    r->stream = NULL;
+    s->reporter = NULL;
+    if (!s->ended)
+        grpc_call_cancel(s->call, NULL);
+    let_go(s);
+}
+
+/* The next node, after at least @least_ms and the backoff. */
+static void move_on(struct reporter *r, uint64_t least_ms)
+{
+    uint64_t wait_ms = r->backoff_ms / 2 + draw(r, r->backoff_ms / 2 + 1);
+    if (wait_ms < least_ms)
+        wait_ms = least_ms;
+    r->backoff_ms *= 2;
+    if (r->backoff_ms > REPORTER_BACKOFF_MAX_MS)
+        r->backoff_ms = REPORTER_BACKOFF_MAX_MS;
+    r->next_open_ms = clock_mono_ms() + wait_ms;
+    r->node = (r->node + 1) % r->config.node_count;
+    abandon(r);
+}
+
+void reporter_restart(struct reporter *r)
+{
+    abandon(r);
+    r->next_open_ms = clock_mono_ms();
+}
+
+/* The last run of digits: where a node's refusal names a number, it does so at
+ * the end. 0 if there is none. */
+static uint64_t number_in(const char *text, size_t length)
+{
+    uint64_t value = 0;
+    size_t i = length;
+    while (i > 0 && (text[i - 1] < '0' || text[i - 1] > '9'))
+        i--;
+    size_t end = i;
+    while (i > 0 && text[i - 1] >= '0' && text[i - 1] <= '9')
+        i--;
+    for (; i < end; i++)
+        value = value * 10 + (uint64_t)(text[i] - '0');
+    return value;
+}
+
+/* A refusal that concerns the session. */
+static void refused(struct reporter *r, enum session_refusal refusal,
+                    const char *text, int length)
+{
+    uint64_t number = number_in(text, (size_t)length);
+    uint64_t old = r->session->id;
+    enum session_state state =
+        session_refused(r->session, refusal, number, clock_wall_ms());
+    if (state == SESSION_OVER) {
+        log_error("superseded",
+                  "session %llu ends: another agent reports as \"%s\" (%.*s); "
+                  "give each agent its own --gateway-id",
+                  (unsigned long long)old, r->config.gateway_id, length, text);
+        r->event = REPORTER_OVER;
+    } else if (state == SESSION_RENEWED) {
+        log_warn("session", "%s refuses session %llu (%.*s): going on as %llu",
+                 reporter_node(r), (unsigned long long)old, length, text,
+                 (unsigned long long)r->session->id);
+        r->event = REPORTER_LOOK_DUE;
+    }
+}
+
+/* At most once a minute: what goes on for long is not news. */
+static void complain(struct reporter *r, const char *advice, const char *text,
+                     int length)
+{
+    uint64_t now_ms = clock_mono_ms();
+    if (r->complained_ms != 0 &&
+        now_ms - r->complained_ms < COMPLAINT_INTERVAL_MS)
+        return;
+    r->complained_ms = now_ms;
+    log_warn("stream", "%s: %.*s; %s", reporter_node(r), length, text, advice);
+}
+
+static void on_status(struct stream *s)
+{
+    struct reporter *r = s->reporter;
+    s->ended = true;
+    if (r == NULL)
+        return;
+    const char *text = (const char *)GRPC_SLICE_START_PTR(s->details);
+    int length = GRPC_SLICE_LENGTH(s->details) > 200
+                     ? 200
+                     : (int)GRPC_SLICE_LENGTH(s->details);
+    uint64_t least_ms = 0;
+    if (s->acknowledged)
+        log_info("stream", "the stream to %s ended: %d %.*s", reporter_node(r),
+                 (int)s->status, length, text);
+    switch ((int)s->status) { /* a peer may send any number */
+    case GRPC_STATUS_OUT_OF_RANGE:
+        refused(r, REFUSAL_GAP, text, length);
+        break;
+    case GRPC_STATUS_ABORTED:
+        refused(r, REFUSAL_SUPERSEDED, text, length);
+        break;
+    case GRPC_STATUS_INVALID_ARGUMENT:
+        refused(r, REFUSAL_MALFORMED, text, length);
+        least_ms = REPORTER_BACKOFF_MAX_MS;
+        break;
+    case GRPC_STATUS_UNAUTHENTICATED:
+    case GRPC_STATUS_PERMISSION_DENIED:
+    case GRPC_STATUS_NOT_FOUND:
+    case GRPC_STATUS_UNIMPLEMENTED:
+    case GRPC_STATUS_FAILED_PRECONDITION:
+        complain(r, "check --token; trying on", text, length);
+        least_ms = REPORTER_BACKOFF_MAX_MS;
+        break;
+    case GRPC_STATUS_RESOURCE_EXHAUSTED:
+        least_ms = REPORTER_BACKOFF_MAX_MS;
+        break;
+    default: /* the node or the way to it is away */
+        if (!s->acknowledged)
+            complain(r, "trying the other nodes", text, length);
+        break;
+    }
+    move_on(r, least_ms);
+}
+
+/* --- receiving and sending ------------------------------------------------ */
+
+static int read_ack(grpc_byte_buffer *message, uint64_t *sequence)
+{
+    grpc_byte_buffer_reader reader;
+    struct report_ack ack;
+    if (!grpc_byte_buffer_reader_init(&reader, message))
+        return ERR_INVALID;
+    grpc_slice all = grpc_byte_buffer_reader_readall(&reader);
+    struct bytes bytes = {GRPC_SLICE_START_PTR(all), GRPC_SLICE_LENGTH(all)};
+    int rv = report_ack_decode(bytes, &ack, NULL);
+    *sequence = ack.sequence;
+    grpc_slice_unref(all);
+    grpc_byte_buffer_reader_destroy(&reader);
+    return rv;
+}
+
+static void on_ack(struct stream *s)
+{
+    struct reporter *r = s->reporter;
+    uint64_t sequence = 0, before = r->session->acknowledged;
+    int rv = read_ack(s->received, &sequence);
+    if (rv == 0)
+        rv = session_acknowledged(r->session, sequence);
+    if (rv != 0) {
+        log_error("ack", "%s acknowledges what was not sent to it (%llu)",
+                  reporter_node(r), (unsigned long long)sequence);
+        move_on(r, REPORTER_BACKOFF_MAX_MS);
+        return;
+    }
+    if (r->session->acknowledged == before)
+        return; /* an old one: no sign of progress */
+    if (!s->acknowledged)
+        log_info("stream", "reporting to %s, session %llu from %llu",
+                 reporter_node(r), (unsigned long long)r->session->id,
+                 (unsigned long long)r->session->stream_first);
+    s->acknowledged = true;
+    r->backoff_ms = REPORTER_BACKOFF_MS;
+    r->patience_ms = REPORTER_PATIENCE_MS;
+    bool waits = r->session->stream_sent > r->session->acknowledged;
+    s->waiting_since_ms = waits ? clock_mono_ms() : 0;
+}
+
+static void on_message(struct stream *s, bool ok)
+{
+    /* No message: the stream is over, and the status says why. */
+    if (!ok || s->received == NULL)
+        return;
+    if (s->reporter != NULL)
+        on_ack(s);
+    grpc_byte_buffer_destroy(s->received);
+    s->received = NULL;
+    if (s->reporter != NULL)
+        (void)start_receive(s);
+}
+
+/* One batch is with gRPC at a time: it completes when the flow control lets it
+ * go, so an overloaded node slows us and holds nothing of ours. */
+static void send_due(struct reporter *r)
+{
+    struct stream *s = r->stream;
+    struct bytes batch;
+    if (s == NULL || s->sending || s->ended ||
+        !session_next(r->session, REPORTER_WINDOW, &batch))
+        return;
+    grpc_slice slice =
+        grpc_slice_from_copied_buffer((const char *)batch.data, batch.size);
+    grpc_byte_buffer *message = grpc_raw_byte_buffer_create(&slice, 1);
+    grpc_op op = {.op = GRPC_OP_SEND_MESSAGE};
+    op.data.send_message.send_message = message;
+    s->sending = start(s, &op, 1, &s->send_tag);
+    grpc_byte_buffer_destroy(message);
+    grpc_slice_unref(slice);
+    if (s->waiting_since_ms == 0)
+        s->waiting_since_ms = clock_mono_ms();
+}
+
+static void handle(grpc_event ev)
+{
+    struct tag *tag = ev.tag;
+    struct stream *s = tag->stream;
+    /* Handling may abandon the stream; it stays while a tag is pending, and
+     * this one is until we are done. */
+    switch (tag->kind) {
+    case TAG_STATUS:
+        on_status(s);
+        break;
+    case TAG_RECEIVE:
+        on_message(s, ev.success != 0);
+        break;
+    case TAG_SEND:
+        s->sending = false;
+        break;
+    case TAG_HEADERS:
+        break;
+    }
+    s->pending--;
+    if (s->reporter == NULL)
+        let_go(s);
+}
+
+/* --- the poll ------------------------------------------------------------- */
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+enum reporter_event reporter_poll(struct reporter *r, uint64_t deadline_ms)
+{
+    uint64_t now_ms = clock_mono_ms();
+    r->event = REPORTER_NOTHING;
+    bool live = r->session->state == SESSION_LIVE;
+    if (r->stream == NULL && live && now_ms >= r->next_open_ms)
+        open_stream(r);
+    send_due(r);
+    if (r->stream == NULL) {
+        if (live)
+            deadline_ms = earlier(deadline_ms, r->next_open_ms);
+    } else if (r->stream->waiting_since_ms != 0) {
+        uint64_t end_ms = r->stream->waiting_since_ms + r->patience_ms;
+        if (now_ms >= end_ms) {
+            log_warn("stream", "%s acknowledges nothing for %llu ms",
+                     reporter_node(r), (unsigned long long)r->patience_ms);
+            /* Without a leader no node acknowledges: ask around ever more
+             * seldom, so that a spool is not sent in circles. */
+            r->patience_ms =
+                earlier(r->patience_ms * 2, REPORTER_PATIENCE_MAX_MS);
+            move_on(r, 0);
+            return r->event;
+        }
+        deadline_ms = earlier(deadline_ms, end_ms);
+    }
+    grpc_event ev = next_event(r, deadline_ms);
+    if (ev.type == GRPC_OP_COMPLETE)
+        handle(ev);
+    return r->event;
+}
