@@ -38,8 +38,12 @@ int errmsg_wrap(struct errmsg *e, int code, const char *format, ...)
     va_start(args, format);
     int length = vsnprintf(e->text, sizeof e->text, format, args);
     va_end(args);
-    if (length >= 0 && (size_t)length < sizeof e->text)
-        snprintf(e->text + length, sizeof e->text - (size_t)length, ": %s",
+    if (length < 0 || (size_t)length >= sizeof e->text)
+        return code;
+    /* Cut to what is left: gcc refuses a truncation that it can foresee. */
+    size_t room = sizeof e->text - (size_t)length;
+    if (room > sizeof ": ")
+        snprintf(e->text + length, room, ": %.*s", (int)(room - sizeof ": "),
                  inner.text);
     return code;
 }
