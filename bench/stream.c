@@ -1,0 +1,305 @@
+#include "bench/stream.h"
+
+#include "base/assert.h"
+#include "base/clock.h"
+
+#include <grpc/byte_buffer_reader.h>
+#include <grpc/grpc_security.h>
+#include <grpc/support/alloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static grpc_channel *open_channel(const char *target)
+{
+    /* Every gateway has its own connection, as in the field. */
+    grpc_arg args[] = {
+        {.type = GRPC_ARG_INTEGER,
+         .key = (char *)(uintptr_t)GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL,
+         .value.integer = 1},
+        {.type = GRPC_ARG_INTEGER,
+         .key = (char *)(uintptr_t)GRPC_ARG_ENABLE_HTTP_PROXY,
+         .value.integer = 0},
+    };
+    grpc_channel_args list = {sizeof args / sizeof args[0], args};
+    grpc_channel_credentials *plain = grpc_insecure_credentials_create();
+    grpc_channel *channel = grpc_channel_create(target, plain, &list);
+    grpc_channel_credentials_release(plain);
+    return channel;
+}
+
+static bool start(struct stream *s, grpc_op *ops, size_t count,
+                  enum stream_op op)
+{
+    grpc_call_error error =
+        grpc_call_start_batch(s->call, ops, count, &s->tags[op], NULL);
+    if (error != GRPC_CALL_OK) {
+        fprintf(stderr, "stream %u: call error %d\n", s->gateway->number,
+                (int)error);
+        s->load->failed = true;
+        return false;
+    }
+    s->pending++;
+    return true;
+}
+
+static void receive(struct stream *s)
+{
+    grpc_op op = {.op = GRPC_OP_RECV_MESSAGE};
+    op.data.recv_message.recv_message = &s->received;
+    start(s, &op, 1, OP_RECEIVE);
+}
+
+static void send_headers(struct stream *s)
+{
+    char name[32];
+    snprintf(name, sizeof name, "load-%u", s->gateway->number);
+    grpc_metadata list[] = {
+        {.key = grpc_slice_from_static_string("authorization"),
+         .value = grpc_slice_from_copied_string(s->load->token)},
+        {.key = grpc_slice_from_static_string("hostname"),
+         .value = grpc_slice_from_copied_string(name)},
+    };
+    grpc_op op = {.op = GRPC_OP_SEND_INITIAL_METADATA};
+    op.data.send_initial_metadata.count = sizeof list / sizeof list[0];
+    op.data.send_initial_metadata.metadata = list;
+    start(s, &op, 1, OP_START);
+    for (size_t i = 0; i < sizeof list / sizeof list[0]; i++)
+        grpc_slice_unref(list[i].value);
+}
+
+int stream_open(struct stream *s, struct load *load,
+                struct fleet_gateway *gateway, const char *target,
+                struct errmsg *e)
+{
+    const char *method = load->mode == LOAD_REPORT
+                             ? "/holdfast.v1.Stats/Report"
+                             : "/gateway.GatewayService/Stats";
+    *s = (struct stream){.load = load, .gateway = gateway};
+    for (unsigned op = 0; op < OP_COUNT; op++)
+        s->tags[op] = (struct stream_tag){s, (enum stream_op)op};
+    grpc_metadata_array_init(&s->headers);
+    grpc_metadata_array_init(&s->trailers);
+    s->details = grpc_empty_slice();
+    s->session = clock_wall_ms();
+    s->channel = open_channel(target);
+    s->call = grpc_channel_create_call(
+        s->channel, NULL, GRPC_PROPAGATE_DEFAULTS, load->queue,
+        grpc_slice_from_static_string(method), NULL,
+        gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+    if (s->call == NULL)
+        return errmsg_set(e, ERR_IO, "%s: no call", target);
+    load->open++;
+    send_headers(s);
+    grpc_op op = {.op = GRPC_OP_RECV_INITIAL_METADATA};
+    op.data.recv_initial_metadata.recv_initial_metadata = &s->headers;
+    start(s, &op, 1, OP_HEADERS);
+    op = (grpc_op){.op = GRPC_OP_RECV_STATUS_ON_CLIENT};
+    op.data.recv_status_on_client.trailing_metadata = &s->trailers;
+    op.data.recv_status_on_client.status = &s->status;
+    op.data.recv_status_on_client.status_details = &s->details;
+    start(s, &op, 1, OP_STATUS);
+    receive(s);
+    return 0;
+}
+
+void stream_deinit(struct stream *s)
+{
+    ASSERT(s->pending == 0);
+    grpc_metadata_array_destroy(&s->headers);
+    grpc_metadata_array_destroy(&s->trailers);
+    grpc_slice_unref(s->details);
+    if (s->call != NULL)
+        grpc_call_unref(s->call);
+    if (s->channel != NULL)
+        grpc_channel_destroy(s->channel);
+}
+
+/* --- sending ---------------------------------------------------------------
+ */
+
+static void encode_report(struct stream *s, uint64_t now_ms)
+{
+    struct load *load = s->load;
+    fleet_sample(&load->fleet, s->gateway, load->batch, now_ms / 1000,
+                 load->reports, load->endpoints);
+    struct report_batch batch = {
+        .session = s->session,
+        .sequence = s->sequence,
+        .sampled_at_ms = now_ms,
+        .machine = s->sequence == 1 ? bytes_of_string("holdfast-load")
+                                    : (struct bytes){NULL, 0},
+        .peers = load->reports,
+        .peer_count = load->batch,
+    };
+    report_batch_encode(&load->message, &batch);
+}
+
+static void encode_stats(struct stream *s, uint64_t now_ms)
+{
+    struct load *load = s->load;
+    fleet_sample(&load->fleet, s->gateway, 1, now_ms / 1000, load->reports,
+                 load->endpoints);
+    stats_update_encode(&load->message, s->sequence + 1, load->reports);
+}
+
+static void send_next(struct stream *s)
+{
+    struct load *load = s->load;
+    uint64_t now_ms = clock_wall_ms();
+    s->sequence++;
+    buf_clear(&load->message);
+    if (load->mode == LOAD_REPORT)
+        encode_report(s, now_ms);
+    else
+        encode_stats(s, now_ms);
+    ASSERT(!buf_failed(&load->message));
+    s->sent_ns[s->sequence % IN_FLIGHT_MAX] = clock_mono_ns();
+
+    grpc_slice slice = grpc_slice_from_copied_buffer(
+        (const char *)load->message.data, load->message.size);
+    grpc_byte_buffer *message = grpc_raw_byte_buffer_create(&slice, 1);
+    grpc_slice_unref(slice);
+    grpc_op op = {.op = GRPC_OP_SEND_MESSAGE};
+    op.data.send_message.send_message = message;
+    /* A gateway writes a tick's messages in one go: only every 64th has to
+     * leave at once. */
+    if (load->mode == LOAD_STATS && s->sequence % 64 != 0)
+        op.flags = GRPC_WRITE_BUFFER_HINT;
+    s->sending = start(s, &op, 1, OP_SEND);
+    grpc_byte_buffer_destroy(message);
+}
+
+static void half_close(struct stream *s)
+{
+    grpc_op op = {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT};
+    s->closing = true;
+    s->sending = start(s, &op, 1, OP_SEND);
+}
+
+void stream_pump(struct stream *s)
+{
+    struct load *load = s->load;
+    if (s->over || s->sending || s->closing)
+        return;
+    bool drained = load->mode == LOAD_STATS || s->acked == s->sequence;
+    if (load->stopping) {
+        if (drained)
+            half_close(s);
+        return;
+    }
+    if (load->mode == LOAD_STATS || s->sequence - s->acked < load->in_flight)
+        send_next(s);
+}
+
+/* --- receiving -------------------------------------------------------------
+ */
+
+static void note_latency(struct load *load, uint64_t sent_ns)
+{
+    if (load->latency_count == load->latency_capacity) {
+        size_t capacity =
+            load->latency_capacity == 0 ? 4096 : load->latency_capacity * 2;
+        uint32_t *grown = realloc(load->latency_us, capacity * sizeof *grown);
+        ASSERT(grown != NULL);
+        load->latency_us = grown;
+        load->latency_capacity = capacity;
+    }
+    load->latency_us[load->latency_count++] =
+        (uint32_t)((clock_mono_ns() - sent_ns) / 1000);
+}
+
+/* Acknowledgements cover all before. */
+static void take_ack(struct stream *s, uint64_t sequence)
+{
+    struct load *load = s->load;
+    if (sequence > s->sequence) {
+        fprintf(stderr, "stream %u: acknowledged %llu, sent %llu\n",
+                s->gateway->number, (unsigned long long)sequence,
+                (unsigned long long)s->sequence);
+        load->failed = true;
+        return;
+    }
+    for (; s->acked < sequence; s->acked++) {
+        if (!load->measuring)
+            continue;
+        load->acknowledged += load->batch;
+        note_latency(load, s->sent_ns[(s->acked + 1) % IN_FLIGHT_MAX]);
+    }
+    load->finished_ns = clock_mono_ns();
+}
+
+/* The closing Empty: all that this stream sent is committed. */
+static void take_empty(struct stream *s)
+{
+    struct load *load = s->load;
+    s->acked = s->sequence;
+    load->acknowledged += s->sequence;
+    load->finished_ns = clock_mono_ns();
+}
+
+static void received(struct stream *s)
+{
+    grpc_byte_buffer_reader reader;
+    struct report_ack ack;
+    struct errmsg e;
+    if (s->load->mode == LOAD_STATS) {
+        take_empty(s);
+        grpc_byte_buffer_destroy(s->received);
+        return;
+    }
+    bool readable = grpc_byte_buffer_reader_init(&reader, s->received) != 0;
+    grpc_slice all = readable ? grpc_byte_buffer_reader_readall(&reader)
+                              : grpc_empty_slice();
+    struct bytes message = {GRPC_SLICE_START_PTR(all), GRPC_SLICE_LENGTH(all)};
+    if (!readable || report_ack_decode(message, &ack, &e) != 0) {
+        fprintf(stderr, "stream %u: not a ReportAck\n", s->gateway->number);
+        s->load->failed = true;
+    } else {
+        take_ack(s, ack.sequence);
+    }
+    grpc_slice_unref(all);
+    if (readable)
+        grpc_byte_buffer_reader_destroy(&reader);
+    grpc_byte_buffer_destroy(s->received);
+}
+
+static void ended(struct stream *s)
+{
+    s->over = true;
+    s->load->open--;
+    if (s->status == GRPC_STATUS_OK && s->closing && s->acked == s->sequence)
+        return;
+    char *details = grpc_slice_to_c_string(s->details);
+    fprintf(stderr, "stream %u ended: status %d, %s\n", s->gateway->number,
+            (int)s->status, details);
+    gpr_free(details);
+    s->load->failed = true;
+}
+
+void stream_continue(struct stream *s, enum stream_op op, bool ok)
+{
+    s->pending--;
+    switch (op) {
+    case OP_START:
+    case OP_HEADERS:
+        break;
+    case OP_SEND:
+        s->sending = false;
+        break;
+    case OP_RECEIVE:
+        if (ok && s->received != NULL) {
+            received(s);
+            s->received = NULL;
+            receive(s);
+        }
+        break;
+    case OP_STATUS:
+        ended(s);
+        break;
+    case OP_COUNT:
+        break;
+    }
+    if (ok)
+        stream_pump(s);
+}

@@ -1,0 +1,85 @@
+/* The generator's gRPC client: one stream of one simulated gateway, over the C
+ * core, all of them on one completion queue and the main thread. `Report`
+ * streams run in a closed loop (so many batches unacknowledged); `Stats`
+ * streams send as fast as the connection takes, and what they sent counts when
+ * the closing Empty has come. */
+#pragma once
+
+#include "bench/fleet.h"
+
+#include <grpc/grpc.h>
+
+enum { IN_FLIGHT_MAX = 1024 };
+
+enum load_mode { LOAD_REPORT, LOAD_STATS };
+
+struct load;
+
+enum stream_op {
+    OP_START,
+    OP_HEADERS,
+    OP_SEND,
+    OP_RECEIVE,
+    OP_STATUS,
+    OP_COUNT
+};
+
+struct stream_tag {
+    struct stream *stream;
+    enum stream_op op;
+};
+
+struct stream {
+    struct load *load;             /* borrowed */
+    struct fleet_gateway *gateway; /* borrowed */
+    grpc_channel *channel;         /* owned */
+    grpc_call *call;               /* owned */
+    struct stream_tag tags[OP_COUNT];
+    unsigned pending; /* tags that will still come */
+    bool sending;     /* a message is on its way to the socket */
+    bool closing;     /* half-closed: nothing more is sent */
+    bool over;        /* the status came */
+    uint64_t session;
+    uint64_t sequence;               /* last sent */
+    uint64_t acked;                  /* last acknowledged */
+    uint64_t sent_ns[IN_FLIGHT_MAX]; /* by sequence modulo the size */
+    /* where the core writes; live until the tag */
+    grpc_byte_buffer *received;
+    grpc_metadata_array headers, trailers;
+    grpc_status_code status;
+    grpc_slice details;
+};
+
+struct load {
+    enum load_mode mode;
+    const char *token;
+    uint32_t batch, in_flight;
+    struct fleet fleet;
+    struct stream *streams; /* owned */
+    uint32_t stream_count;
+    grpc_completion_queue *queue;
+    bool stopping;  /* send no more, close what is drained */
+    bool measuring; /* count what is acknowledged from here on */
+    uint32_t open;  /* streams that are not over */
+    bool failed;
+    uint64_t acknowledged; /* reports, while measuring */
+    uint64_t finished_ns;  /* when the last acknowledgement came */
+    uint32_t *latency_us;  /* owned: one per batch, while measuring */
+    size_t latency_count, latency_capacity;
+    /* scratch, one message at a time */
+    struct buf message;
+    struct stat_report reports[REPORT_PEERS_MAX];
+    char endpoints[REPORT_PEERS_MAX][FLEET_ENDPOINT_SIZE];
+};
+
+/* Opens the stream of @gateway to @target ("ip:port"). */
+NODISCARD int stream_open(struct stream *s, struct load *load,
+                          struct fleet_gateway *gateway, const char *target,
+                          struct errmsg *e);
+/* The stream goes on after the tag of @op. */
+void stream_continue(struct stream *s, enum stream_op op, bool ok);
+/* Sends what the window allows; closes when the load stops and all is
+ * acknowledged. */
+void stream_pump(struct stream *s);
+/* After all its tags came. */
+void stream_deinit(struct stream *s);
