@@ -138,9 +138,9 @@ static int pack(struct arena *a, const ProtobufCMessage *message,
                 struct buf *out)
 {
     int rc = a->failure;
+    size_t size = rc == 0 ? protobuf_c_message_get_packed_size(message) : 0;
 
-    if (rc == 0) {
-        size_t size = protobuf_c_message_get_packed_size(message);
+    if (size > 0) { /* a message of defaults is no bytes at all */
         uint8_t *room = buf_reserve(out, size);
         if (room == NULL)
             rc = ERR_NOMEM;

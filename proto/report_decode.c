@@ -6,8 +6,7 @@
 
 #include <stdio.h>
 
-#include <sodium.h>
-
+#include "proto/key_text.h"
 #include "proto/wire.h"
 
 #define SPEC(table)                                                            \
@@ -295,23 +294,12 @@ static int walk_peer_stats(struct bytes message, const struct place *place,
     return check_wire(place, &w);
 }
 
-/* Strict: the standard alphabet, padding, no space, no stray bits. */
-static bool key_from_base64(struct bytes text, uint8_t key[REPORT_KEY_SIZE])
-{
-    size_t size = 0;
-
-    return sodium_base642bin(key, REPORT_KEY_SIZE, (const char *)text.data,
-                             text.size, NULL, &size, NULL,
-                             sodium_base64_VARIANT_ORIGINAL) == 0 &&
-           size == REPORT_KEY_SIZE;
-}
-
 static int check_peer_stats(const struct place *place, struct bytes key,
                             struct stat_report *out)
 {
     int rc;
 
-    if (key.size != 44 || !key_from_base64(key, out->public_key))
+    if (!key_from_text(key, out->public_key))
         return refuse(place, "public_key",
                       "not 32 bytes in base64 with padding");
     rc = check_text(place, "allowed_ips", out->allowed_ips,

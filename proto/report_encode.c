@@ -2,8 +2,7 @@
  * protobuf encoder would write them. */
 #include "proto/report.h"
 
-#include <sodium.h>
-
+#include "proto/key_text.h"
 #include "proto/wire.h"
 
 static void put_allowed_ips(struct buf *out, uint32_t field, struct bytes list)
@@ -47,11 +46,9 @@ void report_batch_encode(struct buf *out, const struct report_batch *batch)
 void stats_update_encode(struct buf *out, uint64_t id,
                          const struct stat_report *report)
 {
-    char key[sodium_base64_ENCODED_LEN(REPORT_KEY_SIZE,
-                                       sodium_base64_VARIANT_ORIGINAL)];
+    char key[KEY_TEXT_LENGTH + 1];
 
-    sodium_bin2base64(key, sizeof key, report->public_key, REPORT_KEY_SIZE,
-                      sodium_base64_VARIANT_ORIGINAL);
+    key_to_text(report->public_key, key);
     wire_put_uint(out, 1, id);
     size_t mark = wire_open(out, 3);
     wire_put_bytes(out, 1, bytes_of_string(key));

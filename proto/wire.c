@@ -53,6 +53,8 @@ static bool take_value(struct wire *w, uint32_t type, struct wire_field *out)
         return take_bytes(w, 4, &out->bytes);
     case WIRE_BYTES:
         return take_varint(w, LENGTH_SIZE_MAX, &length) &&
+               (length <= UINT32_MAX ||
+                refuse(w, "a length of more than 32 bits")) &&
                take_bytes(w, (size_t)length, &out->bytes);
     default:
         return refuse(w, "a group, or no wire type at all");
@@ -69,6 +71,8 @@ bool wire_next(struct wire *w, struct wire_field *out)
             return false;
         out->number = (uint32_t)(tag >> 3);
         w->fault_field = out->number;
+        if (out->number == 0)
+            return refuse(w, "field number 0");
         if (!take_value(w, (uint32_t)tag & 7, out))
             return false;
         if (out->number >= w->spec.count ||

@@ -1,9 +1,11 @@
 /* The protobuf wire format, as far as our messages need it: a bounded cursor
  * that yields the fields a message is known to have, and the puts of an
  * encoder. What is accepted is what protobuf-c accepts: fields in any order,
- * unknown ones skipped, groups refused, a known field with another wire type
- * refused. One deliberate difference: a varint of more than 64 bits is refused,
- * not cut. No thread, no allocation but in the caller's buf. */
+ * unknown ones skipped; groups, field number 0 and a known field of another
+ * wire type refused. It is lax in four places where we refuse: a varint of more
+ * than 64 bits and a length of more than 32 (it cuts both), a bool of any wire
+ * type, and field number 0 in more than one byte. No thread, no allocation but
+ * in the caller's buf. */
 #pragma once
 
 #include "base/bytes.h"
