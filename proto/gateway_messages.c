@@ -12,8 +12,7 @@
 
 #include "proto/wire.h"
 
-/* --- arena: small pieces, freed together -----------------------------------
- */
+/* --- arena: small pieces, freed together --------------------------------- */
 
 enum { CHUNK_SIZE = 16 * 1024 };
 
@@ -88,7 +87,7 @@ static char **arena_strings(struct arena *a, const struct bytes *texts,
 }
 
 /* --- building
- * ---------------------------------------------------------------*/
+ * --------------------------------------------------------- */
 
 static void build_peer(struct arena *a, const struct gateway_peer *peer,
                        Gateway__Peer *out)
@@ -204,7 +203,7 @@ int update_encode_network(struct buf *out, enum gateway_update kind,
 }
 
 /* --- requests
- * ---------------------------------------------------------------*/
+ * --------------------------------------------------------- */
 
 /* A message whose only field is the string @field, number 1. */
 static int decode_string(struct bytes message, const char *field,
@@ -249,16 +248,19 @@ int health_request_decode(struct bytes message, struct buf *scratch,
     return decode_string(message, "service", scratch, service, e);
 }
 
+enum {
+    SERVING = GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING,
+    NOT_SERVING =
+        GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__NOT_SERVING,
+};
+
 void health_response_encode(struct buf *out, bool serving)
 {
     struct arena none = {0};
     Grpc__Health__V1__HealthCheckResponse message =
         GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__INIT;
 
-    message.status =
-        serving
-            ? GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING
-            : GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__NOT_SERVING;
+    message.status = serving ? SERVING : NOT_SERVING;
     /* The only failure is memory, and the buf remembers that. */
     (void)!pack(&none, &message.base, out);
 }

@@ -55,7 +55,7 @@ static inline struct wire wire_of(struct bytes message, struct wire_spec spec)
  * of the message, or when w->fault is set. */
 bool wire_next(struct wire *w, struct wire_field *out);
 
-/* --- writing: a field whose value is the default is left out -------------- */
+/* --- writing: a field whose value is the default is left out ------------- */
 
 void wire_put_uint(struct buf *out, uint32_t field, uint64_t value);
 void wire_put_bytes(struct buf *out, uint32_t field, struct bytes value);

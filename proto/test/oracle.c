@@ -15,8 +15,7 @@ static struct bytes bytes_of(ProtobufCBinaryData data)
     return (struct bytes){data.data, data.len};
 }
 
-/* --- the rules that are ours -----------------------------------------------
- */
+/* --- the rules that are ours --------------------------------------------- */
 
 static bool text_fits(ProtobufCBinaryData text, size_t length_max)
 {
@@ -80,8 +79,7 @@ static bool same_verdict(int rc, const struct errmsg *e, bool accepted,
     return rc == 0;
 }
 
-/* --- ReportBatch -----------------------------------------------------------
- */
+/* --- ReportBatch --------------------------------------------------------- */
 
 static bool peer_is_acceptable(const Oracle__Holdfast__PeerReport *p)
 {
@@ -170,8 +168,7 @@ int oracle_report_batch(struct bytes message)
     return rc;
 }
 
-/* --- StatsUpdate -----------------------------------------------------------
- */
+/* --- StatsUpdate --------------------------------------------------------- */
 
 /* By encoding back: not the decoder that is tested. */
 static bool is_key(ProtobufCBinaryData text, uint8_t key[REPORT_KEY_SIZE])
@@ -239,8 +236,7 @@ int oracle_stats_update(struct bytes message)
     return rc;
 }
 
-/* --- the small ones --------------------------------------------------------
- */
+/* --- the small ones ------------------------------------------------------ */
 
 int oracle_report_ack(struct bytes message)
 {

@@ -56,8 +56,7 @@ static void assert_bytes(const struct buf *b, struct bytes expected)
         assert_memory_equal(b->data, expected.data, expected.size);
 }
 
-/* --- requests --------------------------------------------------------------
- */
+/* --- requests ------------------------------------------------------------ */
 
 static void a_configuration_request_may_have_a_name(void **state)
 {
@@ -134,8 +133,7 @@ static void a_health_request_names_a_service(void **state)
     buf_deinit(&scratch);
 }
 
-/* --- answers ---------------------------------------------------------------
- */
+/* --- answers ------------------------------------------------------------- */
 
 static void a_configuration_is_written_behind_what_is_there(void **state)
 {

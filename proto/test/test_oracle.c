@@ -46,8 +46,7 @@ static uint64_t random_value(void)
     return next_random() >> below(64);
 }
 
-/* --- generators ------------------------------------------------------------
- */
+/* --- generators ---------------------------------------------------------- */
 
 static void put_text(struct buf *out, uint32_t field, size_t length_max)
 {
@@ -233,8 +232,7 @@ static void put_ack(struct buf *out)
         put_stranger(out);
 }
 
-/* --- the comparison --------------------------------------------------------
- */
+/* --- the comparison ------------------------------------------------------ */
 
 /* Flips, cuts, doubles or overwrites something. */
 static void spoil(struct buf *b)
