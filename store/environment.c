@@ -1,0 +1,216 @@
+#define _DEFAULT_SOURCE /* flock */
+#include "store/environment.h"
+
+#include "store/lmdb_error.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+    DATABASES_MAX = 16, /* with room for the reserved ones */
+    READERS_MAX = 512,
+};
+
+static const uint64_t map_bytes_default = (uint64_t)64 << 30;
+static const uint8_t meta_key_bytes[2] = {'s', 't'};
+const struct bytes meta_key = {meta_key_bytes, sizeof meta_key_bytes};
+
+/* The entry of a new directory is durable only when its parent is synced. */
+static int sync_parent(const char *path, struct errmsg *e)
+{
+    char *parent = strdup(path);
+    if (parent == NULL)
+        return errmsg_set(e, ERR_NOMEM, "opening %s: out of memory", path);
+    size_t length = strlen(parent);
+    while (length > 1 && parent[length - 1] == '/')
+        parent[--length] = '\0';
+    char *slash = strrchr(parent, '/');
+    const char *name = slash == NULL ? "." : slash == parent ? "/" : parent;
+    if (slash != NULL && slash != parent)
+        *slash = '\0';
+    int fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int failed = fd < 0 || fsync(fd) != 0;
+    int reason = errno;
+    if (fd >= 0)
+        close(fd);
+    free(parent);
+    if (failed)
+        return errmsg_set(e, ERR_IO, "syncing the parent of %s: %s", path,
+                          strerror(reason));
+    return 0;
+}
+
+static int open_directory(struct environment *env, struct errmsg *e)
+{
+    if (mkdir(env->path, 0700) == 0) {
+        int rc = sync_parent(env->path, e);
+        if (rc != 0)
+            return rc;
+    } else if (errno != EEXIST) {
+        return errmsg_set(e, ERR_IO, "creating %s: %s", env->path,
+                          strerror(errno));
+    }
+    env->directory = open(env->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (env->directory < 0)
+        return errmsg_set(e, ERR_IO, "opening %s: %s", env->path,
+                          strerror(errno));
+    if (flock(env->directory, LOCK_EX | LOCK_NB) != 0) {
+        if (errno == EWOULDBLOCK)
+            return errmsg_set(e, ERR_DENIED,
+                              "%s is in use by another process; stop it first",
+                              env->path);
+        return errmsg_set(e, ERR_IO, "locking %s: %s", env->path,
+                          strerror(errno));
+    }
+    return 0;
+}
+
+static int open_map(struct environment *env, uint64_t map_bytes)
+{
+    int rc = mdb_env_create(&env->env);
+    if (rc != 0)
+        return rc;
+    size_t size = (size_t)(map_bytes != 0 ? map_bytes : map_bytes_default);
+    if ((rc = mdb_env_set_mapsize(env->env, size)) != 0 ||
+        (rc = mdb_env_set_maxdbs(env->env, DATABASES_MAX)) != 0 ||
+        (rc = mdb_env_set_maxreaders(env->env, READERS_MAX)) != 0)
+        return rc;
+    /* Full sync: one commit a minute, and no power loss can break the file
+     * (docs/format.md, "Sync mode"). Read transactions move between threads. */
+    return mdb_env_open(env->env, env->path, MDB_NOTLS, 0600);
+}
+
+static int open_databases(struct environment *env, MDB_txn *txn)
+{
+    struct {
+        const char *name;
+        MDB_dbi *dbi;
+    } databases[] = {
+        {"meta", &env->meta},    {"blk_min", &env->minutes},
+        {"tot", &env->totals},   {"ck", &env->checkpoint},
+        {"ep", &env->addresses}, {"roster", &env->roster},
+    };
+    for (size_t i = 0; i < sizeof databases / sizeof *databases; i++) {
+        int rc =
+            mdb_dbi_open(txn, databases[i].name, MDB_CREATE, databases[i].dbi);
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* A new file gets its first meta record together with its databases; what a
+ * newer version wrote is left as it is. */
+static int begin_file(struct environment *env, MDB_txn *txn, struct errmsg *e)
+{
+    int rc = open_databases(env, txn);
+    if (rc != 0)
+        return lmdb_error(rc, "opening the store in", env->path, e);
+    struct meta meta;
+    MDB_val key = val_of(meta_key.data, meta_key.size), value;
+    rc = mdb_get(txn, env->meta, &key, &value);
+    if (rc == 0) {
+        rc = meta_get(bytes_of_val(&value), &meta, e);
+        return rc == 0 ? 0 : errmsg_wrap(e, rc, "%s", env->path);
+    }
+    if (rc == MDB_NOTFOUND) {
+        uint8_t record[META_SIZE];
+        meta_put(record, &(struct meta){0});
+        value = val_of(record, sizeof record);
+        rc = mdb_put(txn, env->meta, &key, &value, MDB_NOOVERWRITE);
+    }
+    if (rc != 0)
+        return lmdb_error(rc, "opening the store in", env->path, e);
+    return 0;
+}
+
+static int open_file(struct environment *env, uint64_t map_bytes,
+                     struct errmsg *e)
+{
+    int rc = open_map(env, map_bytes);
+    int dead;
+    if (rc == 0)
+        rc = mdb_reader_check(env->env, &dead);
+    MDB_txn *txn = NULL;
+    if (rc == 0)
+        rc = mdb_txn_begin(env->env, NULL, 0, &txn);
+    if (rc != 0)
+        return lmdb_error(rc, "opening the store in", env->path, e);
+    rc = begin_file(env, txn, e);
+    if (rc != 0) {
+        mdb_txn_abort(txn);
+        return rc;
+    }
+    rc = mdb_txn_commit(txn);
+    if (rc != 0)
+        return lmdb_error(rc, "opening the store in", env->path, e);
+    if (fsync(env->directory) != 0)
+        return errmsg_set(e, ERR_IO, "syncing %s: %s", env->path,
+                          strerror(errno));
+    return 0;
+}
+
+int environment_open(struct environment *env, const char *path,
+                     uint64_t map_bytes, struct errmsg *e)
+{
+    *env = (struct environment){.directory = -1};
+    env->path = strdup(path);
+    if (env->path == NULL)
+        return errmsg_set(e, ERR_NOMEM, "opening %s: out of memory", path);
+    int rc = open_directory(env, e);
+    if (rc == 0)
+        rc = open_file(env, map_bytes, e);
+    if (rc != 0)
+        environment_close(env);
+    return rc;
+}
+
+void environment_close(struct environment *env)
+{
+    if (env->env != NULL)
+        mdb_env_close(env->env);
+    if (env->directory >= 0)
+        close(env->directory);
+    free(env->path);
+    *env = (struct environment){.directory = -1};
+}
+
+int environment_read(const struct environment *env, MDB_txn **txn,
+                     struct meta *meta, struct errmsg *e)
+{
+    *txn = NULL;
+    int rc = mdb_txn_begin(env->env, NULL, MDB_RDONLY, txn);
+    if (rc != 0)
+        return lmdb_error(rc, "reading", env->path, e);
+    MDB_val key = val_of(meta_key.data, meta_key.size), value;
+    rc = mdb_get(*txn, env->meta, &key, &value);
+    if (rc == MDB_NOTFOUND)
+        rc = errmsg_set(e, ERR_CORRUPT, "%s: no meta record", env->path);
+    else if (rc != 0)
+        rc = lmdb_error(rc, "reading", env->path, e);
+    else if ((rc = meta_get(bytes_of_val(&value), meta, e)) != 0)
+        rc = errmsg_wrap(e, rc, "%s", env->path);
+    if (rc != 0) {
+        mdb_txn_abort(*txn);
+        *txn = NULL;
+    }
+    return rc;
+}
+
+void environment_size(const struct environment *env, uint64_t *used,
+                      uint64_t *map)
+{
+    MDB_envinfo info;
+    MDB_stat stat;
+    *used = *map = 0;
+    if (mdb_env_info(env->env, &info) != 0 ||
+        mdb_env_stat(env->env, &stat) != 0)
+        return;
+    *used = (uint64_t)(info.me_last_pgno + 1) * stat.ms_psize;
+    *map = info.me_mapsize;
+}

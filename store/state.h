@@ -1,0 +1,81 @@
+/* What a store is made of. Shared by the files that are the store (apply,
+ * flush, load, digest, query, presence, store); nobody else includes it.
+ *
+ * Who may touch what: the applier is the only writer. What readers see it
+ * changes under @lock, and reads without it; readers take @lock for one copy.
+ * The lock is never held during an LMDB commit. */
+#pragma once
+
+#include "store/environment.h"
+#include "store/store.h"
+#include "store/table.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum {
+    DIGESTS_KEPT = 16,
+    LATE_CELLS_MAX = 1000 * 1000, /* more of them ask for a flush */
+    EXPIRY_MINUTES_MAX =
+        2, /* the horizon moves so far per minute of log time */
+};
+
+#define SLOT_LIFE_MS ((uint64_t)30 * 24 * 3600 * 1000) /* rule 4 */
+
+struct store {
+    struct environment env;
+    struct roster *roster; /* owned; has a lock of its own, taken inside ours */
+
+    pthread_mutex_t lock; /* readers and the applier's changes of: */
+    struct table table;
+    struct cells late; /* of minutes that are due, in any order */
+    uint64_t applied_index, applied_term, log_time_ms;
+    uint64_t generation; /* of the file that the table continues */
+    uint64_t flushed_index;
+    uint32_t horizon;       /* minutes before this one have expired */
+    uint32_t earliest_open; /* minute of the oldest open cell; UINT32_MAX */
+    uint64_t unflushed;     /* samples since the last flush */
+    struct store_counters counters;
+    struct {
+        uint64_t index, digest;
+    } digests[DIGESTS_KEPT];
+    size_t digest_count; /* ever computed; the ring holds the last */
+
+    /* the applier only */
+    int failed; /* the first error: memory no longer is the state of an index */
+    struct outcome *outcomes; /* owned */
+    size_t outcome_capacity;
+    struct batch_peer *peers;         /* owned; BATCH_PEERS_MAX */
+    struct cells due, merged, stored; /* scratch of a flush */
+
+    /* any thread, for a look without the lock */
+    atomic_uint_fast64_t applied_index_seen, log_time_seen;
+};
+
+/* Log time at which a minute closes. */
+static inline uint64_t minute_close_ms(uint32_t minute)
+{
+    return ((uint64_t)minute + 1) * MINUTE_MS + MINUTE_GRACE_MS;
+}
+
+/* A minute that is due takes no more samples: they become late cells. Decided
+ * by log time alone, never by what has been flushed. */
+static inline bool minute_is_due(uint32_t minute, uint64_t log_time_ms)
+{
+    return minute_close_ms(minute) <= log_time_ms;
+}
+
+/* A slot that nobody stored into for so long counts as absent, whether a flush
+ * has removed it yet or not. */
+static inline bool slot_is_expired(const struct slot *slot,
+                                   uint64_t log_time_ms)
+{
+    return slot->seen_ms + SLOT_LIFE_MS < log_time_ms;
+}
+
+/* load.c: what the file holds, into memory. */
+NODISCARD int store_load(struct store *s, struct errmsg *e);
+
+/* digest.c: of the state, right after a flush; remembered for @index. */
+NODISCARD int digest_compute(struct store *s, uint64_t index, uint64_t *digest,
+                             struct errmsg *e);

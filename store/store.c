@@ -1,0 +1,266 @@
+/* The store as others see it: open, apply an entry, status. The steps are in
+ * load.c, apply.c, flush.c, digest.c and query.c. */
+#include "store/store.h"
+
+#include "base/clock.h"
+#include "store/apply.h"
+#include "store/state.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+/* --- life -------------------------------------------------------------------
+ */
+
+static int prepare(struct store *s)
+{
+    s->earliest_open = UINT32_MAX;
+    s->env.directory = -1;
+    s->peers = calloc(BATCH_PEERS_MAX, sizeof *s->peers);
+    if (s->peers == NULL)
+        return ERR_NOMEM;
+    return roster_create(&s->roster);
+}
+
+int store_open(const struct store_options *options, struct store **out,
+               struct errmsg *e)
+{
+    *out = NULL;
+    struct store *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return errmsg_set(e, ERR_NOMEM, "opening the store: out of memory");
+    if (pthread_mutex_init(&s->lock, NULL) != 0) {
+        free(s);
+        return errmsg_set(e, ERR_NOMEM, "opening the store: out of memory");
+    }
+    int rc = prepare(s);
+    if (rc != 0)
+        errmsg_set(e, rc, "opening the store: %s", err_text(rc));
+    else
+        rc = environment_open(&s->env, options->path, options->map_bytes, e);
+    if (rc == 0)
+        rc = store_load(s, e);
+    if (rc != 0) {
+        store_close(s);
+        return rc;
+    }
+    atomic_store(&s->applied_index_seen, s->applied_index);
+    atomic_store(&s->log_time_seen, s->log_time_ms);
+    *out = s;
+    return 0;
+}
+
+void store_close(struct store *s)
+{
+    if (s == NULL)
+        return;
+    environment_close(&s->env);
+    roster_destroy(s->roster);
+    table_deinit(&s->table);
+    cells_deinit(&s->late);
+    cells_deinit(&s->due);
+    cells_deinit(&s->merged);
+    cells_deinit(&s->stored);
+    free(s->outcomes);
+    free(s->peers);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+/* --- apply ------------------------------------------------------------------
+ */
+
+static struct outcome *next_outcome(struct store *s, size_t count)
+{
+    if (count == s->outcome_capacity) {
+        size_t capacity = count == 0 ? 64 : count * 2;
+        struct outcome *outcomes =
+            realloc(s->outcomes, capacity * sizeof *outcomes);
+        if (outcomes == NULL)
+            return NULL;
+        s->outcomes = outcomes;
+        s->outcome_capacity = capacity;
+    }
+    return &s->outcomes[count];
+}
+
+static int apply_record(struct store *s, uint64_t index,
+                        const struct record *record, struct outcome *outcome,
+                        struct errmsg *e) REQUIRES(applier_thread)
+{
+    int rc = 0;
+    unsigned kind = record->kind;
+    switch (kind) {
+    case RECORD_NATIVE_BATCH:
+    case RECORD_LEGACY_BATCH:
+        rc = apply_batch(s, record, index, outcome);
+        break;
+    case RECORD_TICK:
+    case RECORD_DIGEST: /* after the last record: of the state at one index */
+        break;
+    case RECORD_SETTINGS:
+    case RECORD_LOCATION_CREATE:
+    case RECORD_LOCATION_CHANGE:
+    case RECORD_LOCATION_DELETE:
+    case RECORD_DEVICE_CREATE:
+    case RECORD_DEVICE_CHANGE:
+    case RECORD_DEVICE_DELETE:
+    case RECORD_TOKEN_CREATE:
+    case RECORD_TOKEN_REVOKE:
+        rc = roster_apply(s->roster, record, index, s->log_time_ms, outcome);
+        break;
+    default:
+        /* To skip it would make this replica differ from the others. */
+        return errmsg_set(e, ERR_CORRUPT,
+                          "log entry %" PRIu64 ": record of kind %u was "
+                          "written by a newer version; upgrade this node",
+                          index, kind);
+    }
+    if (rc != 0)
+        errmsg_set(e, rc, "log entry %" PRIu64 ": %s", index, err_text(rc));
+    return rc;
+}
+
+static int apply_records(struct store *s, uint64_t index, struct reader records,
+                         struct apply_result *result, bool *digest_asked,
+                         struct errmsg *e) REQUIRES(applier_thread)
+{
+    struct record record;
+    int rc;
+    while ((rc = record_next(&records, &record)) > 0) {
+        struct outcome *outcome = next_outcome(s, result->count);
+        if (outcome == NULL)
+            return errmsg_set(e, ERR_NOMEM, "applying: out of memory");
+        *outcome = (struct outcome){.code = OUTCOME_TAKEN, .index = index};
+        rc = apply_record(s, index, &record, outcome, e);
+        if (rc != 0)
+            return rc;
+        *digest_asked |= record.kind == RECORD_DIGEST;
+        result->count++;
+    }
+    if (rc != 0)
+        return errmsg_set(e, rc, "log entry %" PRIu64 ": a damaged record",
+                          index);
+    return 0;
+}
+
+/* The digest of the state after the whole entry, for all who asked in it. */
+static int answer_digests(struct store *s, uint64_t index,
+                          struct reader records, struct errmsg *e)
+    REQUIRES(applier_thread)
+{
+    uint64_t digest;
+    int rc = store_flush(s, e);
+    if (rc == 0)
+        rc = digest_compute(s, index, &digest, e);
+    if (rc != 0)
+        return rc;
+    struct record record;
+    for (size_t i = 0; record_next(&records, &record) > 0; i++)
+        if (record.kind == RECORD_DIGEST)
+            s->outcomes[i].value = digest;
+    return 0;
+}
+
+static bool flush_is_due(const struct store *s)
+{
+    return (s->earliest_open != UINT32_MAX &&
+            minute_is_due(s->earliest_open, s->log_time_ms)) ||
+           s->unflushed >= FLUSH_REPORTS_MAX || s->late.count >= LATE_CELLS_MAX;
+}
+
+static int apply_locked(struct store *s, uint64_t index, struct reader records,
+                        struct apply_result *result, bool *digest_asked,
+                        struct errmsg *e) REQUIRES(applier_thread)
+{
+    uint64_t start = clock_mono_ns();
+    apply_log_time(s, result->header.log_time_ms);
+    int rc = apply_records(s, index, records, result, digest_asked, e);
+    if (rc != 0)
+        return rc;
+    s->applied_index = index;
+    s->applied_term = result->header.term;
+    s->counters.apply_ns += clock_mono_ns() - start;
+    atomic_store(&s->applied_index_seen, s->applied_index);
+    atomic_store(&s->log_time_seen, s->log_time_ms);
+    return 0;
+}
+
+int store_apply(struct store *s, uint64_t index, struct bytes entry,
+                struct apply_result *result, struct errmsg *e)
+{
+    thread_role_assert(&applier_thread);
+    *result = (struct apply_result){0};
+    if (s->failed != 0)
+        return errmsg_set(e, s->failed,
+                          "the store failed before; restart the process");
+    struct reader records;
+    int rc = entry_open(entry, &result->header, &records, e);
+    if (rc != 0)
+        return errmsg_wrap(e, s->failed = rc, "at index %" PRIu64, index);
+    if (index <= s->applied_index) {
+        result->skipped = true;
+        return 0;
+    }
+    bool digest_asked = false;
+    pthread_mutex_lock(&s->lock);
+    rc = apply_locked(s, index, records, result, &digest_asked, e);
+    pthread_mutex_unlock(&s->lock);
+    if (rc == 0 && digest_asked)
+        rc = answer_digests(s, index, records, e);
+    result->outcomes = s->outcomes;
+    result->flush_due = flush_is_due(s);
+    s->failed = rc;
+    return rc;
+}
+
+/* --- status -----------------------------------------------------------------
+ */
+
+static void count_roster(struct roster *r, struct store_status *out)
+{
+    roster_read_lock(r);
+    for (const struct device *d = roster_next_device(r, 0); d != NULL;
+         d = roster_next_device(r, d->id))
+        out->devices++;
+    for (const struct location *l = roster_next_location(r, 0); l != NULL;
+         l = roster_next_location(r, l->id))
+        out->locations++;
+    for (const struct gateway *g = roster_next_gateway(r, 0); g != NULL;
+         g = roster_next_gateway(r, g->id))
+        out->gateways++;
+    roster_read_unlock(r);
+}
+
+void store_status(struct store *s, struct store_status *out)
+{
+    *out = (struct store_status){0};
+    /* One lock after the other: the applier takes the roster's inside ours. */
+    pthread_mutex_lock(&s->lock);
+    out->applied_index = s->applied_index;
+    out->applied_term = s->applied_term;
+    out->log_time_ms = s->log_time_ms;
+    out->flushed_index = s->flushed_index;
+    out->slots = s->table.count;
+    out->counters = s->counters;
+    if (s->earliest_open != UINT32_MAX)
+        out->next_close_ms = minute_close_ms(s->earliest_open);
+    pthread_mutex_unlock(&s->lock);
+    count_roster(s->roster, out);
+    environment_size(&s->env, &out->used_bytes, &out->map_bytes);
+}
+
+uint64_t store_applied_index(const struct store *s)
+{
+    return atomic_load(&s->applied_index_seen);
+}
+
+uint64_t store_log_time_ms(const struct store *s)
+{
+    return atomic_load(&s->log_time_seen);
+}
+
+struct roster *store_roster(struct store *s)
+{
+    return s->roster;
+}
