@@ -15,6 +15,9 @@ enum {
     LOCATIONS_MAX = 10000,
     UNCLAIMED_PER_LOCATION_MAX = 100000,
     GATEWAYS_PER_LOCATION_MAX = 1024,
+    DEVICES_MAX = 10 * 1000 * 1000,
+    API_TOKENS_MAX = 1000,
+    ROSTER_TEXT_LENGTH_MAX = 16 * 1024, /* of any one text in a command */
     API_TOKEN_HASH_SIZE = 32,
     CLUSTER_ID_SIZE = 16,
     JOURNAL_CHANGES_MAX = 4096,
@@ -32,6 +35,7 @@ struct location {
     uint64_t created_ms; /* log time */
     uint32_t next_host;  /* address allotment: never reused */
     uint32_t unclaimed;  /* devices that unknown keys made */
+    uint32_t gateways;   /* that ever reported */
 };
 
 enum device_kind { DEVICE_USER, DEVICE_NETWORK, DEVICE_UNCLAIMED };
@@ -47,8 +51,10 @@ struct device {
     enum device_kind kind;
     char *name, *user, *description; /* owned */
     uint8_t public_key[PUBLIC_KEY_SIZE];
-    uint64_t created_ms;            /* log time */
-    struct attachment *attachments; /* owned */
+    uint32_t location;   /* 0: in all locations; else in this one only; of an
+                            unclaimed one: where it was seen */
+    uint64_t created_ms; /* log time */
+    struct attachment *attachments; /* owned; by location; none: unclaimed */
     size_t attachment_count;
 };
 
@@ -98,6 +104,10 @@ const struct device *roster_next_device(const struct roster *r, uint32_t after);
 const struct gateway *roster_next_gateway(const struct roster *r,
                                           uint32_t after);
 
+/* The device's place in a location; NULL if it has none there. */
+const struct attachment *device_attachment(const struct device *d,
+                                           uint32_t location);
+
 /* 0 when unknown. One hash probe: called for every sample. */
 uint32_t roster_device_by_key(const struct roster *r,
                               const uint8_t key[PUBLIC_KEY_SIZE]);
@@ -125,15 +135,24 @@ struct change {
     uint8_t public_key[PUBLIC_KEY_SIZE]; /* of a device: the key to remove */
 };
 
-/* Changes with an index above @after, oldest first, at most @max. Returns the
- * count, or ERR_BEHIND if the journal no longer reaches back to @after (the
- * reader must start again from a full Config). Under the read lock. */
+/* Changes with an index above @after, oldest first, at most @max; an index is
+ * never split, so ->index of the last is the next @after. Returns the count, or
+ * ERR_BEHIND if the journal no longer reaches back to @after or one index has
+ * more than @max (the reader must start again from a full Config). Under the
+ * read lock.
+ * A device whose key changed, or that left a location, is a DELETED with the
+ * old key and a CREATED. Unclaimed devices are no gateway's configuration: they
+ * appear when they are claimed. */
 NODISCARD int roster_changes(const struct roster *r, uint64_t after,
                              struct change *out, size_t max);
 
 /* --- commands: bodies of the RECORD_* of configuration -------------------- */
 
-/* NULL strings are "". All are checked by the caller for length and UTF-8. */
+/* NULL strings are "". All are checked by the caller for length and UTF-8; what
+ * passes ROSTER_TEXT_LENGTH_MAX or is no text ends as OUTCOME_INVALID, and so
+ * does an address that store/address.h does not take. EXISTS: a device has this
+ * key, or has the address that a location_change wants for the gateway. A
+ * device that unknown keys made is claimed by a device_change of its kind. */
 struct location_spec {
     const char *name, *address, *endpoint, *allowed_ips, *dns;
     uint16_t port;
@@ -182,8 +201,10 @@ NODISCARD int roster_apply(struct roster *r, const struct record *record,
                            uint64_t index, uint64_t log_time_ms,
                            struct outcome *outcome) REQUIRES(applier_thread);
 
-/* Finds the gateway of a batch, making it when it is new: 0 and @out, or an
- * outcome (NOTFOUND: no such location or id; LIMIT). */
+/* Finds the gateway of a batch, making it when it is new. 0 and @out; or 0, a
+ * NULL @out and an outcome (NOTFOUND: no such location or id; LIMIT; INVALID: a
+ * name that is no text); or ERR_NOMEM. The gateways of a location that was
+ * deleted stay for the history's sake, but report no more. */
 NODISCARD int
 roster_resolve_gateway(struct roster *r, const struct batch_head *head,
                        enum gateway_kind kind, struct gateway **out,
@@ -196,7 +217,7 @@ void roster_update_gateway(struct roster *r, struct gateway *g,
     REQUIRES(applier_thread);
 
 /* Registers an unknown key as an unclaimed device where the location accepts
- * that; 0 when it does not, or when its cap is reached. */
+ * that; @device 0 when it does not, or when a cap is reached. */
 NODISCARD int roster_claim_key(struct roster *r, uint32_t location,
                                const uint8_t key[PUBLIC_KEY_SIZE],
                                uint64_t index, uint64_t log_time_ms,
@@ -206,7 +227,9 @@ NODISCARD int roster_claim_key(struct roster *r, uint32_t location,
 typedef int roster_row_fn(void *arg, uint8_t kind, uint32_t id,
                           struct bytes row); /* size 0: delete the row */
 
-/* Calls @fn for every row that changed since the last roster_flushed. */
+/* Calls @fn for every row that changed since the last roster_flushed, in (kind,
+ * id) order. Rows to delete may never have been written. Stops at @fn's first
+ * non-zero and returns it. */
 NODISCARD int roster_each_dirty(struct roster *r, roster_row_fn *fn, void *arg)
     REQUIRES(applier_thread);
 /* Every row in (kind, id) order, never of size 0: the roster's logical state,
@@ -215,6 +238,7 @@ NODISCARD int roster_each_row(const struct roster *r, roster_row_fn *fn,
                               void *arg);
 /* The transaction with those rows is committed. */
 void roster_flushed(struct roster *r) REQUIRES(applier_thread);
-/* At start: one stored row. ERR_CORRUPT names it. */
+/* At start: one stored row, in (kind, id) order. ERR_CORRUPT or ERR_NEWER (a
+ * row of a newer version) names it. */
 NODISCARD int roster_load_row(struct roster *r, uint8_t kind, uint32_t id,
                               struct bytes row, struct errmsg *e);

@@ -1,0 +1,85 @@
+/* The gateways, as apply sees them: who a batch is from, and rule 1's state of
+ * each. Applier thread. */
+#include "store/roster_state.h"
+
+#include "base/assert.h"
+
+#include <stdlib.h>
+
+static int refuse(struct outcome *outcome, enum outcome_code code)
+{
+    outcome->code = code;
+    outcome->value = 0;
+    return 0;
+}
+
+static int create(struct roster *r, const struct batch_head *head,
+                  enum gateway_kind kind, struct gateway **out)
+{
+    struct gateway *g = calloc(1, sizeof *g);
+    if (g == NULL)
+        return ERR_NOMEM;
+    g->id = r->gateways.next_id;
+    g->location = head->location;
+    g->kind = kind;
+    g->identity = text_copy(head->identity);
+    g->hostname =
+        text_copy(head->hostname.size > 0 ? head->hostname : head->identity);
+    g->name = text_copy(head->name);
+    int rc = ERR_NOMEM;
+    if (g->identity != NULL && g->hostname != NULL && g->name != NULL) {
+        roster_write_lock(r);
+        rc = roster_insert_gateway(r, g);
+        roster_write_unlock(r);
+    }
+    if (rc != 0) {
+        gateway_free(g);
+        return rc;
+    }
+    id_table_mark(&r->gateways, g->id);
+    *out = g;
+    return 0;
+}
+
+int roster_resolve_gateway(struct roster *r, const struct batch_head *head,
+                           enum gateway_kind kind, struct gateway **out,
+                           struct outcome *outcome)
+{
+    *out = NULL;
+    const struct location *l = roster_location(r, head->location);
+    if (l == NULL)
+        return refuse(outcome, OUTCOME_NOTFOUND);
+    if (head->gateway != 0) {
+        struct gateway *g = id_table_get(&r->gateways, head->gateway);
+        if (g == NULL || g->location != head->location || g->kind != kind)
+            return refuse(outcome, OUTCOME_NOTFOUND);
+        *out = g;
+        return 0;
+    }
+    if (head->identity.size == 0 || !bytes_are_text(head->identity) ||
+        !bytes_are_text(head->hostname) || !bytes_are_text(head->name))
+        return refuse(outcome, OUTCOME_INVALID);
+    uint32_t id = roster_gateway_by_identity(r, head->location, kind,
+                                             head->identity, head->name);
+    if (id != 0) {
+        *out = id_table_get(&r->gateways, id);
+        return 0;
+    }
+    if (l->gateways >= GATEWAYS_PER_LOCATION_MAX ||
+        r->gateways.next_id == UINT32_MAX)
+        return refuse(outcome, OUTCOME_LIMIT);
+    return create(r, head, kind, out);
+}
+
+void roster_update_gateway(struct roster *r, struct gateway *g,
+                           const struct gateway *state)
+{
+    roster_write_lock(r);
+    g->session = state->session;
+    g->sequence = state->sequence;
+    g->sampled_ms = state->sampled_ms;
+    g->machine = state->machine;
+    g->seen_ms = state->seen_ms;
+    roster_write_unlock(r);
+    id_table_mark(&r->gateways, g->id);
+}

@@ -1,0 +1,665 @@
+/* What commands, batches and unknown keys do to the roster. Its rows are
+ * test_roster_row.c. */
+#include "store/roster.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* cmocka wants these four first */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+/* --- fixture ------------------------------------------------------------- */
+
+static struct roster *r;
+static uint64_t next_index;
+static struct buf command;
+
+static int set_up(void **state)
+{
+    (void)state;
+    next_index = 100;
+    return roster_create(&r);
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    roster_destroy(r);
+    buf_deinit(&command);
+    return 0;
+}
+
+/* Applies what record_put_* left in @command, at an index of its own. */
+static struct outcome apply(void)
+{
+    struct reader reader = reader_of(buf_bytes(&command));
+    struct record record;
+    struct outcome o;
+    thread_role_assert(&applier_thread);
+    assert_int_equal(record_next(&reader, &record), 1);
+    assert_int_equal(roster_apply(r, &record, next_index, 5000, &o), 0);
+    assert_int_equal(o.index, next_index);
+    next_index++;
+    buf_clear(&command);
+    return o;
+}
+
+static void check(struct outcome o, enum outcome_code code, uint64_t value)
+{
+    assert_int_equal(o.code, code);
+    assert_int_equal(o.value, value);
+}
+
+static struct location_spec location_spec(const char *address)
+{
+    return (struct location_spec){.name = "Paris",
+                                  .address = address,
+                                  .endpoint = "vpn.example.org",
+                                  .port = 51820,
+                                  .keepalive_interval_s = 25,
+                                  .private_key = {1},
+                                  .public_key = {2}};
+}
+
+static struct outcome create_location(const char *address)
+{
+    struct location_spec spec = location_spec(address);
+    record_put_location_create(&command, &spec);
+    return apply();
+}
+
+static struct outcome change_location(uint32_t id, const char *address)
+{
+    struct location_spec spec = location_spec(address);
+    record_put_location_change(&command, id, &spec);
+    return apply();
+}
+
+static struct device_spec device_spec(uint8_t key, uint32_t location)
+{
+    return (struct device_spec){.kind = location == 0 ? DEVICE_USER
+                                                      : DEVICE_NETWORK,
+                                .name = "laptop",
+                                .user = "ada",
+                                .public_key = {key, [31] = 0xff},
+                                .location = location};
+}
+
+static struct outcome create_device(uint8_t key, uint32_t location)
+{
+    struct device_spec spec = device_spec(key, location);
+    record_put_device_create(&command, &spec);
+    return apply();
+}
+
+static struct outcome change_device(uint32_t id, uint8_t key, uint32_t location)
+{
+    struct device_spec spec = device_spec(key, location);
+    record_put_device_change(&command, id, &spec);
+    return apply();
+}
+
+static struct outcome delete_device(uint32_t id)
+{
+    record_put_device_delete(&command, id);
+    return apply();
+}
+
+static uint32_t by_key(uint8_t key)
+{
+    struct device_spec spec = device_spec(key, 0);
+    return roster_device_by_key(r, spec.public_key);
+}
+
+/* NULL: the device has no place there. */
+static void check_addresses(uint32_t device, uint32_t location,
+                            const char *want)
+{
+    const struct attachment *a =
+        device_attachment(roster_device(r, device), location);
+    if (want == NULL)
+        assert_null(a);
+    else
+        assert_string_equal(a->addresses, want);
+}
+
+/* The changes since @after as text, such as "+d3 -l1 ". */
+static void check_changes(uint64_t after, const char *want)
+{
+    static const char *const names[] = {"+l", "*l", "-l", "+d", "*d", "-d"};
+    struct change changes[32];
+    struct buf b = {0};
+    int count = roster_changes(r, after, changes, 32);
+    assert_in_range(count, 0, 32);
+    for (int i = 0; i < count; i++)
+        buf_printf(&b, "%s%u ", names[changes[i].kind],
+                   (unsigned)changes[i].id);
+    buf_put_u8(&b, 0);
+    assert_string_equal((const char *)b.data, want);
+    buf_deinit(&b);
+}
+
+/* --- settings and tokens ------------------------------------------------- */
+
+static void the_first_settings_win_and_bring_the_admin_token(void **state)
+{
+    (void)state;
+    struct settings_spec spec = {.cluster_id = {1, 2, 3},
+                                 .gateway_secret = "first",
+                                 .retain_minute_s = 604800,
+                                 .admin_token_hash = {7}};
+    assert_null(roster_settings(r));
+    record_put_settings(&command, &spec);
+    check(apply(), OUTCOME_TAKEN, 0);
+    struct settings_spec second = {.gateway_secret = "second",
+                                   .admin_token_hash = {8}};
+    record_put_settings(&command, &second);
+    check(apply(), OUTCOME_EXISTS, 0);
+    assert_string_equal(roster_settings(r)->gateway_secret, "first");
+    assert_int_equal(roster_settings(r)->retain_minute_s, 604800);
+    assert_int_equal(roster_settings(r)->cluster_id[2], 3);
+    assert_true(roster_api_token(r, spec.admin_token_hash));
+    assert_false(roster_api_token(r, second.admin_token_hash));
+    record_put_token_revoke(&command, 1);
+    check(apply(), OUTCOME_TAKEN, 1);
+    assert_false(roster_api_token(r, spec.admin_token_hash));
+}
+
+static void tokens_are_told_apart_by_hash_and_never_share_an_id(void **state)
+{
+    (void)state;
+    static const uint8_t one[API_TOKEN_HASH_SIZE] = {1};
+    static const uint8_t two[API_TOKEN_HASH_SIZE] = {2};
+    record_put_token_create(&command, "ci", one);
+    check(apply(), OUTCOME_TAKEN, 1);
+    record_put_token_create(&command, "again", one);
+    check(apply(), OUTCOME_EXISTS, 1);
+    record_put_token_revoke(&command, 1);
+    check(apply(), OUTCOME_TAKEN, 1);
+    record_put_token_revoke(&command, 1);
+    check(apply(), OUTCOME_NOTFOUND, 0);
+    record_put_token_create(&command, "ci", two);
+    check(apply(), OUTCOME_TAKEN, 2);
+    assert_true(roster_api_token(r, two));
+    assert_false(roster_api_token(r, one));
+}
+
+/* --- locations and devices ----------------------------------------------- */
+
+static void a_users_device_is_in_every_location(void **state)
+{
+    (void)state;
+    check(create_location("10.1.0.1/24"), OUTCOME_TAKEN, 1);
+    check(create_device(1, 0), OUTCOME_TAKEN, 1);
+    check(create_device(2, 1), OUTCOME_TAKEN, 2);
+    check(create_location("10.2.0.1/24,fd02::1/64"), OUTCOME_TAKEN, 2);
+    check(create_device(3, 0), OUTCOME_TAKEN, 3);
+    check_addresses(1, 1, "10.1.0.2");
+    check_addresses(1, 2, "10.2.0.2,fd02::2");
+    check_addresses(2, 1, "10.1.0.3");
+    check_addresses(2, 2, NULL); /* a network device: its own only */
+    check_addresses(3, 1, "10.1.0.4");
+    check_addresses(3, 2, "10.2.0.3,fd02::3");
+    assert_int_equal(roster_device(r, 1)->created_ms, 5000);
+    assert_string_equal(roster_device(r, 1)->user, "ada");
+    assert_string_equal(roster_device(r, 1)->description, "");
+}
+
+static void ids_and_addresses_are_never_used_twice(void **state)
+{
+    (void)state;
+    check(create_location("10.1.0.1/24"), OUTCOME_TAKEN, 1);
+    check(create_device(1, 0), OUTCOME_TAKEN, 1);
+    check(delete_device(1), OUTCOME_TAKEN, 1);
+    check(delete_device(1), OUTCOME_NOTFOUND, 0);
+    assert_int_equal(by_key(1), 0);
+    check(create_device(1, 0), OUTCOME_TAKEN, 2);
+    check_addresses(2, 1, "10.1.0.3");
+    record_put_location_delete(&command, 1);
+    check(apply(), OUTCOME_TAKEN, 1);
+    check_addresses(2, 1, NULL);
+    assert_null(roster_location(r, 1));
+    check(create_location("10.1.0.1/24"), OUTCOME_TAKEN, 2);
+    check_addresses(2, 2, "10.1.0.2");
+}
+
+static void a_key_belongs_to_one_device(void **state)
+{
+    (void)state;
+    check(create_device(1, 0), OUTCOME_TAKEN, 1);
+    check(create_device(2, 0), OUTCOME_TAKEN, 2);
+    check(create_device(1, 0), OUTCOME_EXISTS, 1);
+    check(change_device(2, 1, 0), OUTCOME_EXISTS, 1);
+    check(change_device(2, 3, 0), OUTCOME_TAKEN, 2);
+    assert_int_equal(by_key(2), 0);
+    assert_int_equal(by_key(3), 2);
+}
+
+static void what_does_not_fit_changes_nothing(void **state)
+{
+    (void)state;
+    check(create_location("10.1.0.1/16"), OUTCOME_TAKEN, 1);
+    check(create_location("10.2.0.1/30"), OUTCOME_TAKEN, 2); /* one host */
+    check(create_device(1, 0), OUTCOME_TAKEN, 1);
+    check(create_device(2, 0), OUTCOME_LIMIT, 0);
+    assert_int_equal(by_key(2), 0);
+    check(create_device(2, 1), OUTCOME_TAKEN, 2);
+    check_addresses(2, 1, "10.1.0.3");
+    check(change_device(2, 2, 0), OUTCOME_LIMIT, 0);
+    check(create_location("10.3.0.1/32"), OUTCOME_LIMIT, 0);
+    check(create_device(3, 77), OUTCOME_NOTFOUND, 0);
+    check(create_location("10.3.0.1/24,"), OUTCOME_INVALID, 0);
+    check(create_location("10.3.0.1/24"), OUTCOME_TAKEN, 3);
+    check_addresses(2, 3, NULL);
+}
+
+static void a_location_needs_no_addresses(void **state)
+{
+    (void)state;
+    check(create_location(""), OUTCOME_TAKEN, 1);
+    check(create_device(1, 0), OUTCOME_TAKEN, 1);
+    check_addresses(1, 1, "");
+}
+
+static void new_networks_give_new_addresses_and_the_same_keep_them(void **state)
+{
+    (void)state;
+    check(create_location("10.1.0.1/24"), OUTCOME_TAKEN, 1);
+    check(create_device(1, 0), OUTCOME_TAKEN, 1);
+    check(create_device(2, 1), OUTCOME_TAKEN, 2);
+    check(delete_device(1), OUTCOME_TAKEN, 1);
+    check(change_location(1, "10.1.0.9/24"), OUTCOME_TAKEN, 1);
+    check_addresses(2, 1, "10.1.0.3");
+    check(change_location(1, "10.1.0.3/24"), OUTCOME_EXISTS, 2);
+    check(change_location(1, "10.9.0.1/31"), OUTCOME_LIMIT, 0);
+    check(change_location(1, "what"), OUTCOME_INVALID, 0);
+    check(change_location(2, "10.9.0.1/24"), OUTCOME_NOTFOUND, 0);
+    assert_string_equal(roster_location(r, 1)->address, "10.1.0.9/24");
+    check(change_location(1, "10.9.0.1/24"), OUTCOME_TAKEN, 1);
+    check_addresses(2, 1, "10.9.0.2");
+    check(create_device(3, 0), OUTCOME_TAKEN, 3);
+    check_addresses(3, 1, "10.9.0.3");
+    assert_int_equal(roster_location(r, 1)->private_key[0], 1); /* kept */
+}
+
+static void a_device_moves_between_locations(void **state)
+{
+    (void)state;
+    for (unsigned i = 1; i <= 3; i++) {
+        char address[32];
+        snprintf(address, sizeof address, "10.%u.0.1/24", i);
+        check(create_location(address), OUTCOME_TAKEN, i);
+    }
+    check(create_device(1, 2), OUTCOME_TAKEN, 1);
+    check(change_device(1, 1, 0), OUTCOME_TAKEN, 1);
+    check_addresses(1, 1, "10.1.0.2");
+    check_addresses(1, 2, "10.2.0.2"); /* kept */
+    check_addresses(1, 3, "10.3.0.2");
+    check(change_device(1, 1, 3), OUTCOME_TAKEN, 1);
+    check_addresses(1, 1, NULL);
+    check_addresses(1, 2, NULL);
+    check_addresses(1, 3, "10.3.0.2");
+    check(change_device(1, 1, 9), OUTCOME_NOTFOUND, 0);
+    check(change_device(9, 1, 3), OUTCOME_NOTFOUND, 0);
+}
+
+static void iteration_skips_what_is_gone(void **state)
+{
+    (void)state;
+    for (uint8_t i = 1; i <= 5; i++)
+        check(create_device(i, 0), OUTCOME_TAKEN, i);
+    check(delete_device(1), OUTCOME_TAKEN, 1);
+    check(delete_device(3), OUTCOME_TAKEN, 3);
+    check(delete_device(5), OUTCOME_TAKEN, 5);
+    const struct device *d = roster_next_device(r, 0);
+    assert_int_equal(d->id, 2);
+    d = roster_next_device(r, d->id);
+    assert_int_equal(d->id, 4);
+    assert_null(roster_next_device(r, d->id));
+    assert_null(roster_next_device(r, UINT32_MAX));
+    assert_null(roster_device(r, UINT32_MAX));
+    assert_null(roster_device(r, 0));
+}
+
+static void thousands_of_keys_come_and_go(void **state)
+{
+    (void)state;
+    enum { COUNT = 5000 };
+    struct device_spec spec = device_spec(0, 0);
+    for (uint32_t i = 1; i <= COUNT; i++) {
+        le32_put(spec.public_key, i * 64); /* alike but for a few bits */
+        record_put_device_create(&command, &spec);
+        check(apply(), OUTCOME_TAKEN, i);
+    }
+    for (uint32_t i = 3; i <= COUNT; i += 3)
+        check(delete_device(i), OUTCOME_TAKEN, i);
+    for (uint32_t i = 1; i <= COUNT; i++) {
+        le32_put(spec.public_key, i * 64);
+        assert_int_equal(roster_device_by_key(r, spec.public_key),
+                         i % 3 == 0 ? 0 : i);
+    }
+}
+
+static void a_command_that_cannot_be_read_is_invalid(void **state)
+{
+    (void)state;
+    struct device_spec spec = device_spec(1, 0);
+    thread_role_assert(&applier_thread);
+    record_put_device_create(&command, &spec);
+    struct reader reader = reader_of(buf_bytes(&command));
+    struct record record;
+    struct outcome o;
+    assert_int_equal(record_next(&reader, &record), 1);
+    struct bytes whole = record.body;
+    for (size_t size = 0; size < whole.size; size++) {
+        record.body.size = size;
+        assert_int_equal(roster_apply(r, &record, 1, 1, &o), 0);
+        check(o, OUTCOME_INVALID, 0);
+    }
+    record.body = whole;
+    record.kind = RECORD_TICK;
+    assert_int_equal(roster_apply(r, &record, 1, 1, &o), 0);
+    check(o, OUTCOME_INVALID, 0);
+    record.kind = RECORD_DEVICE_CREATE;
+    buf_put_u8(&command, 0); /* one byte behind the end */
+    record.body = (struct bytes){command.data + command.size - whole.size - 1,
+                                 whole.size + 1};
+    assert_int_equal(roster_apply(r, &record, 1, 1, &o), 0);
+    check(o, OUTCOME_INVALID, 0);
+    buf_clear(&command);
+    spec.name = "no text \xff";
+    record_put_device_create(&command, &spec);
+    check(apply(), OUTCOME_INVALID, 0);
+    char *longest = calloc(1, ROSTER_TEXT_LENGTH_MAX + 2);
+    assert_non_null(longest);
+    memset(longest, 'x', ROSTER_TEXT_LENGTH_MAX + 1);
+    spec.name = longest;
+    record_put_device_create(&command, &spec);
+    check(apply(), OUTCOME_INVALID, 0);
+    assert_null(roster_next_device(r, 0));
+    spec.name = longest + 1;
+    record_put_device_create(&command, &spec);
+    check(apply(), OUTCOME_TAKEN, 1);
+    free(longest);
+}
+
+/* --- unclaimed devices --------------------------------------------------- */
+
+static uint32_t claim(uint32_t location, uint32_t key)
+{
+    uint8_t raw[PUBLIC_KEY_SIZE] = {[31] = 0xff};
+    uint32_t device;
+    le32_put(raw, key);
+    thread_role_assert(&applier_thread);
+    assert_int_equal(roster_claim_key(r, location, raw, 1, 6000, &device), 0);
+    return device;
+}
+
+static void allow_unknown_peers(uint32_t location)
+{
+    struct location_spec spec = location_spec("10.1.0.1/24");
+    spec.accept_unknown_peers = true;
+    record_put_location_change(&command, location, &spec);
+    check(apply(), OUTCOME_TAKEN, location);
+}
+
+static void unknown_keys_become_devices_where_that_is_wanted(void **state)
+{
+    (void)state;
+    check(create_location("10.1.0.1/24"), OUTCOME_TAKEN, 1);
+    assert_int_equal(claim(1, 1), 0);
+    assert_int_equal(claim(2, 1), 0);
+    allow_unknown_peers(1);
+    assert_int_equal(claim(1, 1), 1);
+    assert_int_equal(claim(1, 1), 1); /* known by now */
+    assert_int_equal(roster_location(r, 1)->unclaimed, 1);
+    assert_int_equal(roster_device(r, 1)->kind, DEVICE_UNCLAIMED);
+    assert_int_equal(roster_device(r, 1)->created_ms, 6000);
+    assert_int_equal(roster_device(r, 1)->attachment_count, 0);
+    check(create_device(1, 0), OUTCOME_EXISTS, 1);
+    check(delete_device(1), OUTCOME_TAKEN, 1);
+    assert_int_equal(roster_location(r, 1)->unclaimed, 0);
+}
+
+static void an_unclaimed_device_is_claimed_by_a_change(void **state)
+{
+    (void)state;
+    check(create_location("10.1.0.1/24"), OUTCOME_TAKEN, 1);
+    allow_unknown_peers(1);
+    assert_int_equal(claim(1, 1), 1);
+    uint64_t before = next_index;
+    struct device_spec spec = device_spec(1, 0);
+    spec.kind = DEVICE_UNCLAIMED;
+    spec.name = "the one in the cellar";
+    record_put_device_change(&command, 1, &spec);
+    check(apply(), OUTCOME_TAKEN, 1); /* a better name, nothing else */
+    assert_int_equal(roster_device(r, 1)->location, 1);
+    check_addresses(1, 1, NULL);
+    check_changes(before - 1, "");
+    check(change_device(1, 1, 0), OUTCOME_TAKEN, 1);
+    check_addresses(1, 1, "10.1.0.2");
+    assert_int_equal(roster_location(r, 1)->unclaimed, 0);
+    check_changes(before - 1, "+d1 ");
+    record_put_device_change(&command, 1, &spec); /* there is no way back */
+    check(apply(), OUTCOME_INVALID, 0);
+    record_put_device_create(&command, &spec);
+    check(apply(), OUTCOME_INVALID, 0);
+}
+
+static void unclaimed_devices_stay_when_their_location_goes(void **state)
+{
+    (void)state;
+    check(create_location("10.1.0.1/24"), OUTCOME_TAKEN, 1);
+    allow_unknown_peers(1);
+    assert_int_equal(claim(1, 1), 1);
+    record_put_location_delete(&command, 1);
+    check(apply(), OUTCOME_TAKEN, 1);
+    assert_non_null(roster_device(r, 1));
+    check(delete_device(1), OUTCOME_TAKEN, 1);
+}
+
+static void a_location_takes_so_many_unknown_keys_and_no_more(void **state)
+{
+    (void)state;
+    check(create_location("10.1.0.1/24"), OUTCOME_TAKEN, 1);
+    allow_unknown_peers(1);
+    for (uint32_t i = 1; i <= UNCLAIMED_PER_LOCATION_MAX; i++)
+        assert_int_equal(claim(1, i), i);
+    assert_int_equal(claim(1, UNCLAIMED_PER_LOCATION_MAX + 1), 0);
+    check(delete_device(5), OUTCOME_TAKEN, 5);
+    assert_int_equal(claim(1, UNCLAIMED_PER_LOCATION_MAX + 1),
+                     UNCLAIMED_PER_LOCATION_MAX + 1);
+}
+
+/* --- gateways ------------------------------------------------------------ */
+
+static struct batch_head head_of(const char *identity, const char *hostname,
+                                 const char *name)
+{
+    return (struct batch_head){.location = 1,
+                               .identity = bytes_of_string(identity),
+                               .hostname = bytes_of_string(hostname),
+                               .name = bytes_of_string(name)};
+}
+
+/* The gateway's id, or 0 and the outcome's code. */
+static uint32_t resolve(const struct batch_head *head, enum gateway_kind kind,
+                        enum outcome_code *code)
+{
+    struct outcome o = {0};
+    struct gateway *g;
+    thread_role_assert(&applier_thread);
+    assert_int_equal(roster_resolve_gateway(r, head, kind, &g, &o), 0);
+    *code = o.code;
+    return g == NULL ? 0 : g->id;
+}
+
+static void
+an_agent_is_its_identity_and_a_defguard_gateway_its_names(void **state)
+{
+    (void)state;
+    enum outcome_code code;
+    check(create_location("10.1.0.1/24"), OUTCOME_TAKEN, 1);
+    struct batch_head h = head_of("id-1", "host", "A");
+    assert_int_equal(resolve(&h, GATEWAY_NATIVE, &code), 1);
+    assert_string_equal(roster_gateway(r, 1)->hostname, "host");
+    h = head_of("id-1", "moved", "B");
+    assert_int_equal(resolve(&h, GATEWAY_NATIVE, &code), 1);
+    h = head_of("host", "", "A");
+    assert_int_equal(resolve(&h, GATEWAY_LEGACY, &code), 2);
+    assert_string_equal(roster_gateway(r, 2)->hostname, "host"); /* fallback */
+    h = head_of("host", "", "B");
+    assert_int_equal(resolve(&h, GATEWAY_LEGACY, &code), 3);
+    h = head_of("host", "", "A");
+    assert_int_equal(resolve(&h, GATEWAY_LEGACY, &code), 2);
+    h = head_of("host", "", "A");
+    assert_int_equal(resolve(&h, GATEWAY_NATIVE, &code), 4);
+    assert_int_equal(roster_location(r, 1)->gateways, 4);
+    assert_int_equal(roster_gateway_by_identity(r, 1, GATEWAY_LEGACY,
+                                                bytes_of_string("host"),
+                                                bytes_of_string("B")),
+                     3);
+    assert_int_equal(roster_gateway_by_identity(r, 2, GATEWAY_LEGACY,
+                                                bytes_of_string("host"),
+                                                bytes_of_string("B")),
+                     0);
+}
+
+static void a_gateway_id_is_good_where_it_belongs(void **state)
+{
+    (void)state;
+    enum outcome_code code;
+    check(create_location("10.1.0.1/24"), OUTCOME_TAKEN, 1);
+    check(create_location("10.2.0.1/24"), OUTCOME_TAKEN, 2);
+    struct batch_head h = head_of("id-1", "host", "");
+    assert_int_equal(resolve(&h, GATEWAY_NATIVE, &code), 1);
+    struct batch_head by_id = {.location = 1, .gateway = 1};
+    assert_int_equal(resolve(&by_id, GATEWAY_NATIVE, &code), 1);
+    assert_int_equal(resolve(&by_id, GATEWAY_LEGACY, &code), 0);
+    assert_int_equal(code, OUTCOME_NOTFOUND);
+    by_id.location = 2;
+    assert_int_equal(resolve(&by_id, GATEWAY_NATIVE, &code), 0);
+    assert_int_equal(code, OUTCOME_NOTFOUND);
+    by_id.location = 1;
+    record_put_location_delete(&command, 1);
+    check(apply(), OUTCOME_TAKEN, 1);
+    assert_int_equal(resolve(&by_id, GATEWAY_NATIVE, &code), 0);
+    assert_int_equal(code, OUTCOME_NOTFOUND);
+    assert_int_equal(resolve(&h, GATEWAY_NATIVE, &code), 0);
+    assert_int_equal(code, OUTCOME_NOTFOUND);
+    assert_non_null(roster_gateway(r, 1)); /* its history has a name */
+    h = head_of("\xff", "host", "");
+    h.location = 2;
+    assert_int_equal(resolve(&h, GATEWAY_NATIVE, &code), 0);
+    assert_int_equal(code, OUTCOME_INVALID);
+}
+
+static void a_location_has_room_for_so_many_gateways(void **state)
+{
+    (void)state;
+    enum outcome_code code;
+    check(create_location("10.1.0.1/24"), OUTCOME_TAKEN, 1);
+    for (uint32_t i = 1; i <= GATEWAYS_PER_LOCATION_MAX + 1; i++) {
+        char identity[16];
+        snprintf(identity, sizeof identity, "gw-%u", (unsigned)i);
+        struct batch_head h = head_of(identity, "", "");
+        uint32_t id = resolve(&h, GATEWAY_NATIVE, &code);
+        assert_int_equal(id, i <= GATEWAYS_PER_LOCATION_MAX ? i : 0);
+    }
+    assert_int_equal(code, OUTCOME_LIMIT);
+    struct batch_head h = head_of("gw-1", "", "");
+    assert_int_equal(resolve(&h, GATEWAY_NATIVE, &code), 1);
+}
+
+/* --- the journal --------------------------------------------------------- */
+
+static void changes_are_told_in_order_from_any_index(void **state)
+{
+    (void)state;
+    check(create_location("10.1.0.1/24"), OUTCOME_TAKEN, 1); /* 100 */
+    check(create_device(1, 0), OUTCOME_TAKEN, 1);            /* 101 */
+    check(change_device(1, 1, 0), OUTCOME_TAKEN, 1);         /* 102 */
+    check(change_device(1, 2, 0), OUTCOME_TAKEN, 1);         /* 103: key */
+    check(change_location(1, "10.1.0.1/24"), OUTCOME_TAKEN, 1);
+    check(delete_device(1), OUTCOME_TAKEN, 1);
+    record_put_location_delete(&command, 1);
+    check(apply(), OUTCOME_TAKEN, 1); /* 106 */
+    check_changes(0, "+l1 +d1 *d1 -d1 +d1 *l1 -d1 -l1 ");
+    check_changes(102, "-d1 +d1 *l1 -d1 -l1 ");
+    check_changes(106, "");
+    struct change c[8];
+    assert_int_equal(roster_changes(r, 102, c, 8), 5);
+    assert_int_equal(c[0].index, 103);
+    assert_int_equal(c[0].public_key[0], 1); /* the key to remove */
+    assert_int_equal(c[1].public_key[0], 2);
+    assert_int_equal(roster_changes(r, 101, c, 2), 1); /* 103 is not split */
+    assert_int_equal(roster_changes(r, 102, c, 1), ERR_BEHIND);
+}
+
+static void leaving_a_location_removes_the_peer_there(void **state)
+{
+    (void)state;
+    check(create_location("10.1.0.1/24"), OUTCOME_TAKEN, 1);
+    check(create_location("10.2.0.1/24"), OUTCOME_TAKEN, 2);
+    check(create_device(1, 0), OUTCOME_TAKEN, 1);
+    uint64_t before = next_index - 1;
+    check(change_device(1, 1, 2), OUTCOME_TAKEN, 1);
+    check_changes(before, "-d1 +d1 ");
+    check(change_device(1, 1, 0), OUTCOME_TAKEN, 1);
+    check_changes(before + 1, "*d1 ");
+}
+
+static void a_reader_that_the_ring_overtook_is_told_so(void **state)
+{
+    (void)state;
+    struct change *c = calloc(JOURNAL_CHANGES_MAX, sizeof *c);
+    assert_non_null(c);
+    check(create_device(1, 0), OUTCOME_TAKEN, 1); /* index 100 */
+    for (int i = 1; i < JOURNAL_CHANGES_MAX; i++)
+        check(change_device(1, 1, 0), OUTCOME_TAKEN, 1);
+    assert_int_equal(roster_changes(r, 0, c, JOURNAL_CHANGES_MAX),
+                     JOURNAL_CHANGES_MAX);
+    check(change_device(1, 1, 0), OUTCOME_TAKEN, 1); /* 100 falls out */
+    assert_int_equal(roster_changes(r, 99, c, JOURNAL_CHANGES_MAX), ERR_BEHIND);
+    assert_int_equal(roster_changes(r, 100, c, JOURNAL_CHANGES_MAX),
+                     JOURNAL_CHANGES_MAX);
+    assert_int_equal(c[0].index, 101);
+    assert_int_equal(c[JOURNAL_CHANGES_MAX - 1].index, next_index - 1);
+    free(c);
+}
+
+#define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(the_first_settings_win_and_bring_the_admin_token),
+        CASE(tokens_are_told_apart_by_hash_and_never_share_an_id),
+        CASE(a_users_device_is_in_every_location),
+        CASE(ids_and_addresses_are_never_used_twice),
+        CASE(a_key_belongs_to_one_device),
+        CASE(what_does_not_fit_changes_nothing),
+        CASE(a_location_needs_no_addresses),
+        CASE(new_networks_give_new_addresses_and_the_same_keep_them),
+        CASE(a_device_moves_between_locations),
+        CASE(iteration_skips_what_is_gone),
+        CASE(thousands_of_keys_come_and_go),
+        CASE(a_command_that_cannot_be_read_is_invalid),
+        CASE(unknown_keys_become_devices_where_that_is_wanted),
+        CASE(an_unclaimed_device_is_claimed_by_a_change),
+        CASE(unclaimed_devices_stay_when_their_location_goes),
+        CASE(a_location_takes_so_many_unknown_keys_and_no_more),
+        CASE(an_agent_is_its_identity_and_a_defguard_gateway_its_names),
+        CASE(a_gateway_id_is_good_where_it_belongs),
+        CASE(a_location_has_room_for_so_many_gateways),
+        CASE(changes_are_told_in_order_from_any_index),
+        CASE(leaving_a_location_removes_the_peer_there),
+        CASE(a_reader_that_the_ring_overtook_is_told_so),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
