@@ -76,6 +76,7 @@ static void parse(int argc, char **argv, struct options *o, struct load *load)
         {"seconds", required_argument, NULL, 's'},
         {"warmup", required_argument, NULL, 'w'},
         {"pids", required_argument, NULL, 'p'},
+        {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
     int flag, at;
@@ -112,6 +113,9 @@ static void parse(int argc, char **argv, struct options *o, struct load *load)
         case 'p':
             parse_pids(o, optarg);
             break;
+        case 'h':
+            fputs(usage, stdout);
+            exit(0);
         default:
             fputs(usage, stderr);
             exit(2);
