@@ -107,7 +107,7 @@ static void build_peers(struct arena *a, const struct gateway_configuration *c,
                         Gateway__Configuration *out)
 {
     Gateway__Peer *peers = arena_take(a, c->peer_count, sizeof *peers);
-    Gateway__Peer **pointers = arena_take(a, c->peer_count, sizeof *pointers);
+    Gateway__Peer **pointers = arena_take(a, c->peer_count, sizeof(void *));
 
     if (peers == NULL || pointers == NULL)
         return;
@@ -248,19 +248,17 @@ int health_request_decode(struct bytes message, struct buf *scratch,
     return decode_string(message, "service", scratch, service, e);
 }
 
-enum {
-    SERVING = GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING,
-    NOT_SERVING =
-        GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__NOT_SERVING,
-};
-
 void health_response_encode(struct buf *out, bool serving)
 {
     struct arena none = {0};
     Grpc__Health__V1__HealthCheckResponse message =
         GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__INIT;
 
-    message.status = serving ? SERVING : NOT_SERVING;
+    message.status =
+        GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__NOT_SERVING;
+    if (serving)
+        message.status =
+            GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING;
     /* The only failure is memory, and the buf remembers that. */
     (void)!pack(&none, &message.base, out);
 }

@@ -84,7 +84,7 @@ static void put_base64_key(struct buf *out, uint32_t field)
     for (size_t i = 0; i < 45; i++)
         text[i] = alphabet[below(64)];
     if (!one_in(30)) /* else: stray bits */
-        text[42] = alphabet[below(16) * 4];
+        text[42] = alphabet[(size_t)4 * below(16)];
     text[43] = '=';
     if (one_in(40))
         text[below(45)] = " =-\n"[below(4)];

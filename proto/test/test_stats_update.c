@@ -74,7 +74,7 @@ static void a_stats_update_is_read_and_written_as_its_bytes(void **state)
     assert_int_equal(
         stats_update_decode(buf_bytes(&golden), &report, &has_peer, NULL), 0);
     assert_true(has_peer);
-    for (uint8_t i = 0; i < REPORT_KEY_SIZE; i++)
+    for (size_t i = 0; i < REPORT_KEY_SIZE; i++)
         assert_int_equal(report.public_key[i], i + 1);
     assert_text(report.endpoint, "a:1");
     assert_int_equal(report.upload, 150);
