@@ -8,7 +8,7 @@
 
 #include <stdatomic.h>
 
-struct grpc_server;
+struct rpc_server;
 struct http_server;
 
 /* Counters of the ingest path, written by the grpc thread, read by /metrics. */
@@ -27,11 +27,13 @@ struct node {
         *config; /* borrowed: lives as long as the process */
     struct store *store;
     struct repl *repl;
-    struct grpc_server *grpc;
-    struct http_server *http;
+    /* Set by the starts below; the applier reads them from its first entry. */
+    struct rpc_server *_Atomic grpc;
+    struct http_server *_Atomic http;
     struct ingest_counters ingest;
-    _Atomic bool draining; /* SIGTERM was seen: /readyz says no */
-    uint64_t started_ms;   /* monotonic */
+    _Atomic bool draining;  /* SIGTERM was seen: /readyz says no */
+    _Atomic bool caught_up; /* node_is_ready said yes once: it stays so */
+    uint64_t started_ms;    /* monotonic */
     char grpc_address[64], http_address[64]; /* as bound */
 };
 
@@ -39,19 +41,26 @@ struct node {
  * was first heard since the start; or nobody was heard for 2 minutes. */
 bool node_is_ready(struct node *n);
 
-/* --- grpc_server.c: the gateways' side, on the grpc thread ---------------- */
+/* --- rpc_server.c: the gateways' side, on the grpc thread ---------------- */
 
 /* Binds (port 0 picks one; node->grpc_address says which), starts the thread.
  */
-NODISCARD int grpc_server_start(struct node *n, struct errmsg *e);
-/* Ends streams with UNAVAILABLE, waits at most 2 s, joins. */
-void grpc_server_stop(struct grpc_server *g);
+NODISCARD int rpc_server_start(struct node *n, struct errmsg *e);
+/* Ends streams with UNAVAILABLE, waits at most 2 s, joins. What the replica
+ * still holds of it stays valid until rpc_server_destroy. */
+void rpc_server_stop(struct rpc_server *g);
+/* After rpc_server_stop and repl_stop. NULL is fine. */
+void rpc_server_destroy(struct rpc_server *g);
 /* Applier thread: something was applied; wakes Updates and stamps. */
-void grpc_server_applied(struct grpc_server *g, uint64_t applied_index);
+void rpc_server_applied(struct rpc_server *g, uint64_t applied_index);
 
 /* --- http_server.c: JSON API, health, metrics and the page ---------------- */
 
 NODISCARD int http_server_start(struct node *n, struct errmsg *e);
+/* Answers what waits, ends connections, joins. Before repl_stop: handlers use
+ * the replica. The memory stays for http_server_applied. */
 void http_server_stop(struct http_server *h);
-/* Applier thread: wakes at_least waits. */
+/* After repl_stop: by then every submission of a handler is done. */
+void http_server_destroy(struct http_server *h);
+/* Applier thread: wakes at_least waits; NULL is fine. */
 void http_server_applied(struct http_server *h, uint64_t applied_index);

@@ -1,0 +1,225 @@
+/* holdfast-node: makes the parts, ties them together, waits for a signal, takes
+ * them apart in the reverse order. Exit codes: CONTRACT, "holdfast-node". */
+#include "base/clock.h"
+#include "base/log.h"
+#include "node/config_value.h"
+#include "node/data_dir.h"
+#include "node/founding.h"
+#include "node/node.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    EXIT_OK = 0,
+    EXIT_FAILED = 1,
+    EXIT_USAGE = 2,
+    STARTING_POLL_MS = 20,
+};
+
+/* What is to be done about a failed start is in the message; the code says
+ * whether starting again could help. */
+static int exit_code_of(int error)
+{
+    return error == ERR_NOMEM || error == ERR_TIMEOUT ? EXIT_FAILED
+                                                      : EXIT_USAGE;
+}
+
+/* --- what the replica tells us -------------------------------------------- */
+
+/* Raft loop or applier thread. */
+static void on_event(void *arg, enum repl_event_kind kind, const char *event,
+                     const char *message, int exit_code)
+{
+    (void)arg;
+    switch (kind) {
+    case REPL_INFO:
+        log_info(event, "%s", message);
+        break;
+    case REPL_WARN:
+        log_warn(event, "%s", message);
+        break;
+    case REPL_FATAL:
+        log_error(event, "%s", message);
+        /* No handler, no destructor: what is on disk is to stay as it is. */
+        _exit(exit_code);
+    }
+}
+
+static void on_leader(void *arg, bool leads)
+{
+    struct node *n = arg;
+    log_info("leader", leads ? "%s leads now" : "%s leads no more",
+             n->config->name);
+}
+
+/* Applier thread. */
+static void on_applied(void *arg, uint64_t applied_index)
+{
+    struct node *n = arg;
+    rpc_server_applied(n->grpc, applied_index);
+    http_server_applied(n->http, applied_index);
+}
+
+/* --- the parts ------------------------------------------------------------ */
+
+static int start_store(struct node *n, struct errmsg *e)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/store", n->config->data_dir);
+    struct store_options options = {.path = path};
+    return store_open(&options, &n->store, e);
+}
+
+static int start_replica(struct node *n, struct errmsg *e)
+{
+    const struct node_config *c = n->config;
+    struct repl_options options = {
+        .name = c->name,
+        .data_dir = c->data_dir,
+        .peer_address = c->peer_count > 0 ? c->peer_address : NULL,
+        .peer_bind = c->peer_bind,
+        .initial_peers = c->peers,
+        .initial_peer_count = c->peer_count,
+        .election_timeout_ms = (unsigned)c->election_timeout_ms,
+        .heartbeat_ms = (unsigned)c->heartbeat_ms,
+        .store = n->store,
+        .on_event = on_event,
+        .on_leader = on_leader,
+        .on_applied = on_applied,
+        .arg = n,
+    };
+    return repl_start(&options, &n->repl, e);
+}
+
+/* 0, or the exit code of the part that failed. */
+static int start_all(struct node *n, struct errmsg *e)
+{
+    int rv = start_store(n, e);
+    if (rv != 0)
+        return exit_code_of(rv);
+    rv = start_replica(n, e);
+    if (rv != 0)
+        return rv == ERR_IO ? EXIT_FAILED : exit_code_of(rv);
+    if (rpc_server_start(n, e) != 0 || http_server_start(n, e) != 0)
+        return EXIT_FAILED;
+    return 0;
+}
+
+/* Streams first, so that gateways go elsewhere while there is still a leader;
+ * the replica then hands leadership over and flushes the store. */
+static void stop_all(struct node *n)
+{
+    atomic_store(&n->draining, true);
+    rpc_server_stop(n->grpc);
+    if (n->http != NULL)
+        http_server_stop(n->http);
+    if (n->repl != NULL)
+        repl_stop(n->repl);
+    rpc_server_destroy(n->grpc);
+    if (n->http != NULL)
+        http_server_destroy(n->http);
+}
+
+/* --- the main thread ------------------------------------------------------ */
+
+static void print_ready(struct node *n)
+{
+    struct repl_status status;
+    char peer[300] = "none";
+    repl_status(n->repl, &status);
+    struct address bound;
+    struct errmsg e;
+    if (n->config->peer_count > 0 &&
+        address_parse(n->config->peer_bind, -1, true, &bound, &e) == 0) {
+        bound.port = repl_peer_port(n->repl);
+        address_format(&bound, peer, sizeof peer);
+    }
+    printf("ready name=%s grpc=%s http=%s peer=%s role=%s\n", n->config->name,
+           n->grpc_address, n->http_address, peer, status.state);
+    fflush(stdout);
+    log_info("ready", "serving gateways on %s and people on %s",
+             n->grpc_address, n->http_address);
+}
+
+/* Until SIGTERM or SIGINT. Founding and the ready line need a look now and
+ * then; afterwards nothing does. */
+static void serve(struct node *n, const sigset_t *signals)
+{
+    static const struct timespec poll = {0, STARTING_POLL_MS * 1000 * 1000};
+    struct founding founding;
+    bool ready = false, founded = false;
+    int signal = -1;
+    founding_init(&founding, n);
+    while (signal < 0) {
+        founded = founded || founding_step(&founding);
+        if (!ready && node_is_ready(n)) {
+            ready = true;
+            print_ready(n);
+        }
+        signal = ready && founded ? sigwaitinfo(signals, NULL)
+                                  : sigtimedwait(signals, NULL, &poll);
+    }
+    log_info("stopping", "%s: draining", strsignal(signal));
+    stop_all(n);
+    founding_deinit(&founding);
+}
+
+static int run(const struct node_config *config, const sigset_t *signals)
+{
+    struct node *n = calloc(1, sizeof *n);
+    struct errmsg e = {""};
+    int lock_fd = -1;
+    if (n == NULL)
+        return EXIT_FAILED;
+    n->config = config;
+    n->started_ms = clock_mono_ms();
+    int rv = data_dir_take(config->data_dir, &lock_fd, &e);
+    int exit_code = rv != 0 ? exit_code_of(rv) : start_all(n, &e);
+    if (exit_code == 0) {
+        serve(n, signals);
+        log_info("stopped", "all is written");
+    } else {
+        log_error("start", "%s", e.text);
+        stop_all(n);
+    }
+    store_close(n->store);
+    if (lock_fd >= 0)
+        close(lock_fd);
+    free(n);
+    return exit_code;
+}
+
+int main(int argc, char **argv)
+{
+    struct node_config config;
+    struct errmsg e;
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    /* Before any thread, so that none of them is interrupted. */
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+
+    int rv = node_config_read(&config, argc, argv, &e);
+    if (rv > 0)
+        return EXIT_OK;
+    if (rv < 0) {
+        fprintf(stderr, "holdfast-node: %s\n", e.text);
+        return EXIT_USAGE;
+    }
+    if (config.check_only) {
+        printf("the configuration is good\n");
+        node_config_deinit(&config);
+        return EXIT_OK;
+    }
+    log_configure(config.log_level, config.log_format);
+    int exit_code = run(&config, &signals);
+    node_config_deinit(&config);
+    return exit_code;
+}

@@ -1,0 +1,523 @@
+/* The life of one call: its batches, its metadata, who it comes from. Rules of
+ * libgrpc kept here: of each kind of operation one at a time; the status goes
+ * when nothing is being sent; every started batch comes back exactly once, and
+ * the call is freed when none is out, the client is gone and the log holds
+ * nothing of it. */
+#include "node/rpc_call.h"
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "node/token.h"
+
+#include <grpc/byte_buffer.h>
+#include <grpc/slice.h>
+#include <grpc/support/alloc.h>
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { OPERATIONS_MAX = 3 };
+
+static const struct method *const methods[] = {
+    &method_config, &method_updates,      &method_stats,
+    &method_report, &method_health_check, &method_health_watch,
+};
+
+/* --- batches -------------------------------------------------------------- */
+
+/* A batch that libgrpc refuses to start brings no tag: the call is torn. */
+static void batch_start(struct call *c, const grpc_op *ops, size_t count,
+                        struct op *tag)
+{
+    grpc_call_error error =
+        grpc_call_start_batch(c->rpc, ops, count, tag, NULL);
+    ASSERT(error == GRPC_CALL_OK);
+    c->operations++;
+}
+
+static struct bytes slice_bytes(const grpc_slice *slice)
+{
+    return (struct bytes){GRPC_SLICE_START_PTR(*slice),
+                          GRPC_SLICE_LENGTH(*slice)};
+}
+
+/* Every answer says a version that defguard's gateways 1.5 and 1.6 accept
+ * (1.3 and 1.4 do not look): reference section 1.3, the version gate. */
+static void put_headers(struct call *c, grpc_op *op, grpc_metadata metadata[2])
+{
+    metadata[0] = (grpc_metadata){
+        .key = grpc_slice_from_static_string("defguard-component-version"),
+        .value = grpc_slice_from_static_string("1.6.0")};
+    metadata[1] = (grpc_metadata){
+        .key = grpc_slice_from_static_string("defguard-component-system"),
+        .value = grpc_slice_from_static_string(c->server->system)};
+    *op = (grpc_op){.op = GRPC_OP_SEND_INITIAL_METADATA};
+    op->data.send_initial_metadata.count = 2;
+    op->data.send_initial_metadata.metadata = metadata;
+    c->headers_sent = true;
+}
+
+void call_headers(struct call *c)
+{
+    grpc_metadata metadata[2];
+    grpc_op op;
+    if (c->headers_sent || c->ended)
+        return;
+    put_headers(c, &op, metadata);
+    batch_start(c, &op, 1, &c->headers);
+}
+
+void call_read(struct call *c)
+{
+    if (c->reading || c->half_closed || c->ended)
+        return;
+    grpc_op op = {.op = GRPC_OP_RECV_MESSAGE};
+    op.data.recv_message.recv_message = &c->incoming;
+    c->reading = true;
+    batch_start(c, &op, 1, &c->message);
+}
+
+void call_send(struct call *c, struct bytes message)
+{
+    grpc_metadata metadata[2];
+    grpc_op ops[OPERATIONS_MAX];
+    size_t count = 0;
+    ASSERT(!c->sending);
+    if (c->ended)
+        return;
+    if (!c->headers_sent)
+        put_headers(c, &ops[count++], metadata);
+    grpc_slice slice =
+        grpc_slice_from_copied_buffer((const char *)message.data, message.size);
+    grpc_byte_buffer *buffer = grpc_raw_byte_buffer_create(&slice, 1);
+    ops[count] = (grpc_op){.op = GRPC_OP_SEND_MESSAGE};
+    ops[count++].data.send_message.send_message = buffer;
+    c->sending = true;
+    batch_start(c, ops, count, &c->send);
+    grpc_byte_buffer_destroy(buffer);
+    grpc_slice_unref(slice);
+}
+
+static void status_send(struct call *c)
+{
+    grpc_metadata metadata[2], trailing[2];
+    grpc_op ops[OPERATIONS_MAX];
+    size_t count = 0;
+    c->status_sent = true;
+    if (!c->headers_sent)
+        put_headers(c, &ops[count++], metadata);
+    for (size_t i = 0; i < c->trailer_count; i++)
+        trailing[i] = (grpc_metadata){
+            .key = grpc_slice_from_static_string(c->trailers[i].key),
+            .value = grpc_slice_from_copied_string(c->trailers[i].value)};
+    grpc_slice details = grpc_slice_from_copied_string(c->status_text);
+    ops[count] = (grpc_op){.op = GRPC_OP_SEND_STATUS_FROM_SERVER};
+    ops[count].data.send_status_from_server.status = c->status;
+    ops[count].data.send_status_from_server.status_details = &details;
+    ops[count].data.send_status_from_server.trailing_metadata = trailing;
+    ops[count].data.send_status_from_server.trailing_metadata_count =
+        c->trailer_count;
+    batch_start(c, ops, count + 1, &c->finish);
+    for (size_t i = 0; i < c->trailer_count; i++)
+        grpc_slice_unref(trailing[i].value);
+    grpc_slice_unref(details);
+}
+
+void call_finish(struct call *c, grpc_status_code code, const char *format, ...)
+{
+    if (c->ended)
+        return;
+    c->ended = true;
+    c->status = code;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(c->status_text, sizeof c->status_text, format, args);
+    va_end(args);
+    /* Status text is ASCII on the wire; ours is, what it quotes may not be. */
+    for (char *p = c->status_text; *p != '\0'; p++)
+        if (!isprint((unsigned char)*p))
+            *p = '?';
+    if (!c->sending)
+        status_send(c);
+}
+
+void call_reply(struct call *c, struct bytes message)
+{
+    call_send(c, message);
+    call_finish(c, GRPC_STATUS_OK, "%s", "");
+}
+
+void call_trailer(struct call *c, const char *key, uint64_t value)
+{
+    ASSERT(c->trailer_count < sizeof c->trailers / sizeof *c->trailers);
+    struct trailer *trailer = &c->trailers[c->trailer_count++];
+    trailer->key = key;
+    snprintf(trailer->value, sizeof trailer->value, "%llu",
+             (unsigned long long)value);
+}
+
+/* --- what comes back ------------------------------------------------------ */
+
+static void headers_done(struct op *op, bool ok)
+{
+    (void)ok; /* a failure is followed by the close */
+    op->call->operations--;
+    call_settle(op->call);
+}
+
+static void send_done(struct op *op, bool ok)
+{
+    struct call *c = op->call;
+    c->operations--;
+    c->sending = false;
+    if (c->ended && !c->status_sent && !c->closed)
+        status_send(c);
+    else if (ok && !c->ended && c->method->sent != NULL)
+        c->method->sent(c);
+    call_settle(c);
+}
+
+static void half_close(struct call *c)
+{
+    if (c->half_closed)
+        return;
+    c->half_closed = true;
+    if (c->method->half_closed != NULL)
+        c->method->half_closed(c);
+}
+
+/* Hands the message over without a copy where it is in one piece. */
+static void message_take(struct call *c)
+{
+    grpc_slice_buffer *pieces = &c->incoming->data.raw.slice_buffer;
+    struct buf *scratch = &c->server->scratch;
+    struct bytes whole = {NULL, 0};
+    if (pieces->count == 1) {
+        whole = slice_bytes(&pieces->slices[0]);
+    } else {
+        buf_clear(scratch);
+        for (size_t i = 0; i < pieces->count; i++) {
+            struct bytes piece = slice_bytes(&pieces->slices[i]);
+            buf_put(scratch, piece.data, piece.size);
+        }
+        whole = buf_bytes(scratch);
+    }
+    if (pieces->count > 1 && buf_failed(scratch))
+        call_finish(c, GRPC_STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    else
+        c->method->message(c, whole);
+}
+
+static void message_done(struct op *op, bool ok)
+{
+    struct call *c = op->call;
+    c->operations--;
+    c->reading = false;
+    if (!ok || c->incoming == NULL)
+        half_close(c);
+    else if (!c->ended)
+        message_take(c);
+    if (c->incoming != NULL)
+        grpc_byte_buffer_destroy(c->incoming);
+    c->incoming = NULL;
+    call_settle(c);
+}
+
+static void finish_done(struct op *op, bool ok)
+{
+    (void)ok; /* the client was faster: the close says so */
+    op->call->operations--;
+    call_settle(op->call);
+}
+
+static void close_done(struct op *op, bool ok)
+{
+    struct call *c = op->call;
+    (void)ok;
+    c->operations--;
+    c->closed = true;
+    c->ended = true;
+    half_close(c);
+    if (c->method->closed != NULL)
+        c->method->closed(c);
+    call_settle(c);
+}
+
+/* --- freeing -------------------------------------------------------------- */
+
+void call_detach(struct call *c)
+{
+    if (c->rpc != NULL)
+        grpc_call_unref(c->rpc);
+    c->rpc = NULL;
+}
+
+void call_free(struct call *c)
+{
+    if (c->method->release != NULL)
+        c->method->release(c);
+    call_detach(c);
+    if (c->previous != NULL)
+        c->previous->next = c->next;
+    else
+        c->server->calls = c->next;
+    if (c->next != NULL)
+        c->next->previous = c->previous;
+    free(c);
+}
+
+void call_settle(struct call *c)
+{
+    if (c->operations == 0 && c->closed &&
+        (c->method->busy == NULL || !c->method->busy(c)))
+        call_free(c);
+}
+
+/* --- who calls ------------------------------------------------------------ */
+
+static struct bytes metadata_get(const grpc_metadata_array *metadata,
+                                 const char *key)
+{
+    for (size_t i = 0; i < metadata->count; i++)
+        if (grpc_slice_str_cmp(metadata->metadata[i].key, key) == 0)
+            return slice_bytes(&metadata->metadata[i].value);
+    return (struct bytes){NULL, 0};
+}
+
+/* "ipv6:%5B::1%5D:80" and "ipv6:[::1]:80" → "::1"; "ipv4:1.2.3.4:80" →
+ * "1.2.3.4". */
+static void address_of(const char *connection, char *out, size_t room)
+{
+    const char *from = strchr(connection, ':');
+    const char *end = strrchr(connection, ':');
+    from = from == NULL ? connection : from + 1;
+    if (end == NULL || end < from)
+        end = from + strlen(from);
+    size_t n = 0;
+    for (; from < end && n + 1 < room; from++) {
+        if (strncmp(from, "%5B", 3) == 0 || strncmp(from, "%5D", 3) == 0)
+            from += 2;
+        else if (strncmp(from, "%25", 3) == 0)
+            out[n++] = '%', from += 2;
+        else if (*from != '[' && *from != ']')
+            out[n++] = *from;
+    }
+    out[n] = '\0';
+}
+
+static void read_connection(struct call *c)
+{
+    char *peer = grpc_call_get_peer(c->rpc);
+    snprintf(c->connection, sizeof c->connection, "%s", peer);
+    gpr_free(peer);
+    address_of(c->connection, c->address, sizeof c->address);
+}
+
+/* A copy of the cluster's gateway secret, malloc'ed; NULL when there is none
+ * yet. */
+static char *secret_copy(struct rpc_server *g)
+{
+    char *secret = NULL;
+    roster_read_lock(g->ingest.roster);
+    const struct settings *settings = roster_settings(g->ingest.roster);
+    if (settings != NULL && settings->present)
+        secret = strdup(settings->gateway_secret);
+    roster_read_unlock(g->ingest.roster);
+    return secret;
+}
+
+static void refuse_token(struct call *c, enum refusal kind, const char *text)
+{
+    struct rpc_server *g = c->server;
+    atomic_fetch_add(&g->node->ingest.rejected_token, 1);
+    g->refusals[kind]++;
+    if (g->refusal_logged_ms[kind] == 0 ||
+        g->ingest.now_ms - g->refusal_logged_ms[kind] >= REFUSAL_LOG_MS) {
+        log_warn("token",
+                 "refused a gateway at %s: %s (%llu since the last line)",
+                 c->address, text, (unsigned long long)g->refusals[kind]);
+        g->refusal_logged_ms[kind] = g->ingest.now_ms;
+        g->refusals[kind] = 0;
+    }
+    call_finish(c, GRPC_STATUS_UNAUTHENTICATED, "%s", text);
+}
+
+static bool check_token(struct call *c, struct bytes token)
+{
+    static const char bearer[] = "Bearer ";
+    if (token.data == NULL) {
+        refuse_token(c, NO_TOKEN, "Missing authorization header");
+        return false;
+    }
+    char *secret = secret_copy(c->server);
+    if (secret == NULL) {
+        call_finish(c, GRPC_STATUS_UNAVAILABLE,
+                    "the cluster is not founded yet: try again");
+        return false;
+    }
+    if (token.size > sizeof bearer - 1 &&
+        memcmp(token.data, bearer, sizeof bearer - 1) == 0) {
+        token.data += sizeof bearer - 1;
+        token.size -= sizeof bearer - 1;
+    }
+    int rv = gateway_token_check(secret, token, clock_wall_ms() / 1000,
+                                 &c->location);
+    free(secret);
+    if (rv != 0)
+        refuse_token(c, BAD_TOKEN, "Invalid token");
+    return rv == 0;
+}
+
+/* True when @value is fit to be kept as @out. */
+static bool take_identity(struct bytes value, char out[IDENTITY_LENGTH_MAX + 1])
+{
+    if (value.size == 0 || value.size > IDENTITY_LENGTH_MAX ||
+        !bytes_are_text(value))
+        return false;
+    memcpy(out, value.data, value.size);
+    out[value.size] = '\0';
+    return true;
+}
+
+static bool check_names(struct call *c, const grpc_metadata_array *metadata)
+{
+    struct bytes hostname = metadata_get(metadata, "hostname");
+    struct bytes id = metadata_get(metadata, "holdfast-gateway-id");
+    if (hostname.data == NULL && c->method->who == FOR_DEFGUARD) {
+        call_finish(c, GRPC_STATUS_INTERNAL, "Missing hostname header");
+        return false;
+    }
+    if (!take_identity(hostname, c->hostname)) {
+        call_finish(c, GRPC_STATUS_INVALID_ARGUMENT,
+                    "hostname: 1 to %d bytes of text are required",
+                    IDENTITY_LENGTH_MAX);
+        return false;
+    }
+    if (c->method->who != FOR_AGENT || id.data == NULL) {
+        memcpy(c->identity, c->hostname, sizeof c->identity);
+    } else if (!take_identity(id, c->identity)) {
+        call_finish(c, GRPC_STATUS_INVALID_ARGUMENT,
+                    "holdfast-gateway-id: 1 to %d bytes of text",
+                    IDENTITY_LENGTH_MAX);
+        return false;
+    }
+    return true;
+}
+
+static bool check_location(struct call *c)
+{
+    struct roster *roster = c->server->ingest.roster;
+    roster_read_lock(roster);
+    bool known = roster_location(roster, c->location) != NULL;
+    roster_read_unlock(roster);
+    if (known)
+        return true;
+    /* defguard's core says INTERNAL to Config and Updates. */
+    bool as_defguard =
+        c->method == &method_config || c->method == &method_updates;
+    call_finish(c, as_defguard ? GRPC_STATUS_INTERNAL : GRPC_STATUS_NOT_FOUND,
+                "Network %u not found: it was deleted, or this node does not "
+                "know it yet",
+                c->location);
+    return false;
+}
+
+struct reporter call_reporter(const struct call *c, const char *name)
+{
+    return (struct reporter){
+        .location = c->location,
+        .identity = bytes_of_string(c->identity),
+        .hostname = bytes_of_string(c->hostname),
+        .name = bytes_of_string(name),
+        .address = bytes_of_string(c->address),
+    };
+}
+
+void call_finish_stream(struct call *c, enum stream_end end, uint64_t value)
+{
+    unsigned long long number = value;
+    switch (end) {
+    case STREAM_GOES_ON:
+        return;
+    case STREAM_GAP:
+        call_trailer(c, "holdfast-expected-sequence", value);
+        call_finish(c, GRPC_STATUS_OUT_OF_RANGE, "expected %llu", number);
+        return;
+    case STREAM_SUPERSEDED:
+        call_trailer(c, "holdfast-stored-session", value);
+        call_finish(c, GRPC_STATUS_ABORTED, "superseded by session %llu",
+                    number);
+        return;
+    case STREAM_NOTFOUND:
+        call_finish(c, GRPC_STATUS_NOT_FOUND,
+                    "Network %u not found, or the gateway was forgotten",
+                    c->location);
+        return;
+    case STREAM_LIMIT:
+        call_finish(c, GRPC_STATUS_RESOURCE_EXHAUSTED,
+                    "location %u has too many gateways", c->location);
+        return;
+    case STREAM_BROKEN:
+        break;
+    }
+    call_finish(c, GRPC_STATUS_INTERNAL, "the log refused our record");
+}
+
+/* --- accepting ------------------------------------------------------------ */
+
+static void unknown_open(struct call *c)
+{
+    call_finish(c, GRPC_STATUS_UNIMPLEMENTED, "no such method");
+}
+
+static const struct method method_unknown = {
+    .size = sizeof(struct call), .who = FOR_ANYBODY, .open = unknown_open};
+
+static const struct method *method_find(const grpc_slice *path)
+{
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
+        if (grpc_slice_str_cmp(*path, methods[i]->path) == 0)
+            return methods[i];
+    return &method_unknown;
+}
+
+static void watch_close(struct call *c)
+{
+    grpc_op op = {.op = GRPC_OP_RECV_CLOSE_ON_SERVER};
+    op.data.recv_close_on_server.cancelled = &c->cancelled;
+    batch_start(c, &op, 1, &c->close);
+}
+
+void call_accept(struct rpc_server *g, struct acceptor *from)
+{
+    const struct method *method = method_find(&from->details.method);
+    struct call *c = calloc(1, method->size);
+    if (c == NULL) {
+        grpc_call_cancel_with_status(from->rpc, GRPC_STATUS_RESOURCE_EXHAUSTED,
+                                     "out of memory", NULL);
+        grpc_call_unref(from->rpc);
+        return;
+    }
+    c->server = g;
+    c->method = method;
+    c->rpc = from->rpc;
+    c->next = g->calls;
+    if (g->calls != NULL)
+        g->calls->previous = c;
+    g->calls = c;
+    c->close = (struct op){close_done, c};
+    c->headers = (struct op){headers_done, c};
+    c->message = (struct op){message_done, c};
+    c->send = (struct op){send_done, c};
+    c->finish = (struct op){finish_done, c};
+    watch_close(c);
+    read_connection(c);
+    bool welcome =
+        method->who == FOR_ANYBODY ||
+        (check_token(c, metadata_get(&from->metadata, "authorization")) &&
+         check_names(c, &from->metadata) && check_location(c));
+    if (welcome)
+        method->open(c);
+}
