@@ -1,0 +1,178 @@
+/* GET /metrics: Prometheus text. Names are CONTRACT's; what is not measured is
+ * absent rather than 0, and nothing here grows with the number of devices. */
+#include "node/api.h"
+
+#include "base/clock.h"
+
+static void head(struct buf *b, const char *name, const char *type,
+                 const char *help)
+{
+    buf_printf(b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void metric(struct buf *b, const char *name, const char *type,
+                   const char *help, uint64_t value)
+{
+    head(b, name, type, help);
+    buf_printf(b, "%s %llu\n", name, (unsigned long long)value);
+}
+
+static void gauge(struct buf *b, const char *name, const char *help,
+                  uint64_t value)
+{
+    metric(b, name, "gauge", help, value);
+}
+
+static void counter(struct buf *b, const char *name, const char *help,
+                    uint64_t value)
+{
+    metric(b, name, "counter", help, value);
+}
+
+/* Label values escape backslash, quote and newline. */
+static void put_label(struct buf *b, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text == '\n') {
+            buf_put(b, "\\n", 2);
+            continue;
+        }
+        if (*text == '"' || *text == '\\')
+            buf_put_u8(b, '\\');
+        buf_put_u8(b, (uint8_t)*text);
+    }
+}
+
+static void put_raft(struct buf *b, struct node *n)
+{
+    struct repl_status s;
+    repl_status(n->repl, &s);
+    gauge(b, "holdfast_raft_has_leader", "A leader is known.", s.has_leader);
+    gauge(b, "holdfast_raft_is_leader", "This node leads.", s.is_leader);
+    gauge(b, "holdfast_raft_term", "Current term.", s.term);
+    gauge(b, "holdfast_raft_commit_index", "Last committed log index known.",
+          s.commit_index);
+    gauge(b, "holdfast_raft_applied_index", "Last log index applied here.",
+          store_applied_index(n->store));
+    counter(b, "holdfast_raft_leader_changes_total",
+            "Changes of leader seen since the start.", s.leader_changes);
+    gauge(b, "holdfast_raft_proposals_pending",
+          "Submissions that wait for their outcome.", s.pending);
+    counter(b, "holdfast_raft_proposals_failed_total",
+            "Submissions that ended without one.", s.failed);
+    counter(b, "holdfast_raft_entries_total",
+            "Log entries proposed here as leader.", s.entries);
+    counter(b, "holdfast_raft_entry_bytes_total", "Bytes of those.",
+            s.entry_bytes);
+    gauge(b, "holdfast_raft_leader_age_ms",
+          "Milliseconds since a leader was last heard.", http_age_ms(n, &s));
+
+    head(b, "holdfast_peer_rtt_seconds", "gauge",
+         "Round trip of the last ping.");
+    for (size_t i = 0; i < s.node_count; i++) {
+        if (s.nodes[i].id == s.raft_id || s.nodes[i].rtt_us == 0)
+            continue;
+        buf_printf(b, "holdfast_peer_rtt_seconds{peer=\"");
+        put_label(b, s.nodes[i].name);
+        buf_printf(b, "\"} %.6f\n", (double)s.nodes[i].rtt_us / 1e6);
+    }
+    head(b, "holdfast_peer_connected", "gauge", "This node has a link to it.");
+    for (size_t i = 0; i < s.node_count; i++) {
+        if (s.nodes[i].id == s.raft_id)
+            continue;
+        buf_printf(b, "holdfast_peer_connected{peer=\"");
+        put_label(b, s.nodes[i].name);
+        buf_printf(b, "\"} %d\n", s.nodes[i].connected ? 1 : 0);
+    }
+}
+
+static void put_store(struct buf *b, struct node *n)
+{
+    struct store_status s;
+    store_status(n->store, &s);
+    head(b, "holdfast_store_commit_seconds", "summary",
+         "Time that durable commits of closed buckets took.");
+    buf_printf(b,
+               "holdfast_store_commit_seconds_sum %.6f\n"
+               "holdfast_store_commit_seconds_count %llu\n",
+               (double)s.counters.flush_ns / 1e9,
+               (unsigned long long)s.counters.flushes);
+    head(b, "holdfast_store_apply_seconds_total", "counter",
+         "Time spent applying entries to memory.");
+    buf_printf(b, "holdfast_store_apply_seconds_total %.6f\n",
+               (double)s.counters.apply_ns / 1e9);
+    gauge(b, "holdfast_store_used_bytes", "Bytes of the map in use.",
+          s.used_bytes);
+    gauge(b, "holdfast_store_map_bytes", "Size of the map.", s.map_bytes);
+    gauge(b, "holdfast_store_flushed_index",
+          "Log index from which a restart replays.", s.flushed_index);
+    gauge(b, "holdfast_store_slots",
+          "Counter states kept: (location, device, gateway).", s.slots);
+    gauge(b, "holdfast_locations", "Locations configured.", s.locations);
+    gauge(b, "holdfast_devices", "Devices registered.", s.devices);
+    gauge(b, "holdfast_gateways", "Gateways ever heard.", s.gateways);
+    counter(b, "holdfast_applied_reports_total", "Samples applied.",
+            s.counters.reports);
+    counter(b, "holdfast_ingest_duplicates_total",
+            "Batches and samples that had been taken before.",
+            s.counters.duplicates);
+    counter(b, "holdfast_ingest_stale_total",
+            "Samples older than what is known.", s.counters.stale);
+    counter(b, "holdfast_ingest_unknown_keys_total",
+            "Samples of unknown public keys, skipped.",
+            s.counters.unknown_keys);
+    counter(b, "holdfast_ingest_gaps_total",
+            "Batches refused because one before is missing.", s.counters.gaps);
+    counter(b, "holdfast_ingest_superseded_total",
+            "Batches of an older session.", s.counters.superseded);
+    counter(b, "holdfast_ingest_resets_total", "Counters that fell.",
+            s.counters.resets);
+    counter(b, "holdfast_ingest_late_total",
+            "Deltas into minutes that had closed.", s.counters.late);
+}
+
+static void put_ingest(struct buf *b, struct node *n)
+{
+    struct ingest_counters *c = &n->ingest;
+    counter(b, "holdfast_ingest_reports_total",
+            "Samples received from gateways.", atomic_load(&c->reports));
+    counter(b, "holdfast_ingest_messages_total",
+            "Messages received from gateways.", atomic_load(&c->messages));
+    counter(b, "holdfast_ingest_acknowledged_total", "Batches acknowledged.",
+            atomic_load(&c->acknowledged));
+    counter(b, "holdfast_ingest_resubmitted_total",
+            "Batches submitted again after an unknown outcome.",
+            atomic_load(&c->resubmitted));
+    head(b, "holdfast_ingest_rejected_total", "counter",
+         "Messages and streams refused.");
+    const struct {
+        const char *reason;
+        _Atomic uint64_t *value;
+    } reasons[] = {
+        {"malformed", &c->rejected_malformed},
+        {"token", &c->rejected_token},
+        {"overload", &c->rejected_overload},
+    };
+    for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
+        buf_printf(b, "holdfast_ingest_rejected_total{reason=\"%s\"} %llu\n",
+                   reasons[i].reason,
+                   (unsigned long long)atomic_load(reasons[i].value));
+    gauge(b, "holdfast_gateways_connected", "Open statistics streams.",
+          atomic_load(&c->gateways_connected));
+    gauge(b, "holdfast_updates_connected", "Open configuration streams.",
+          atomic_load(&c->updates_connected));
+}
+
+void api_metrics(struct http_request *rq)
+{
+    struct buf *b = &rq->answer;
+    put_raft(b, rq->node);
+    put_store(b, rq->node);
+    put_ingest(b, rq->node);
+    gauge(b, "holdfast_uptime_seconds", "Since the process started.",
+          (clock_mono_ms() - rq->node->started_ms) / 1000);
+    head(b, "holdfast_build_info", "gauge", "Always 1.");
+    buf_printf(b, "holdfast_build_info{version=\"%s\"} 1\n", HOLDFAST_VERSION);
+    rq->content_type = "text/plain; version=0.0.4; charset=utf-8";
+    rq->status = 200;
+}

@@ -1,0 +1,72 @@
+/* The table of routes (http_route.h). Earlier rows win where two match. */
+#include "node/api.h"
+#include "node/http_route.h"
+
+static const char *const overview_params[] = {
+    "location", "from", "to", "resolution", "by", "limit", "after", NULL};
+static const char *const digest_params[] = {"index", NULL};
+
+#define PROBE(path, handler, summary)                                          \
+    {                                                                          \
+        HTTP_GET, path, ROUTE_PUBLIC, handler, summary, NULL, NULL             \
+    }
+#define READ(path, handler, params, summary)                                   \
+    {                                                                          \
+        HTTP_GET, path, ROUTE_READ, handler, summary, params, NULL             \
+    }
+#define WRITE(method, path, handler, body, summary)                            \
+    {                                                                          \
+        method, path, 0, handler, summary, NULL, body                          \
+    }
+
+const struct http_route api_routes[] = {
+    PROBE("/livez", api_livez, "Every loop ticks"),
+    PROBE("/readyz", api_readyz, "This replica can answer"),
+    PROBE("/metrics", api_metrics, "Prometheus text"),
+    PROBE("/api/v1/health", api_health, "Both probes as JSON"),
+    PROBE("/api/v1/openapi.json", api_openapi, "This description"),
+
+    READ("/api/v1/network", api_location_list, NULL, "All locations"),
+    WRITE(HTTP_POST, "/api/v1/network", api_location_create, &location_schema,
+          "Make a location; the server makes its key pair"),
+    READ("/api/v1/network/gateways", api_gateway_list, NULL,
+         "Gateways of all locations, by location id"),
+    READ("/api/v1/network/{id}", api_location_get, NULL, "One location"),
+    WRITE(HTTP_PUT, "/api/v1/network/{id}", api_location_change,
+          &location_schema, "Change a location"),
+    WRITE(HTTP_DELETE, "/api/v1/network/{id}", api_location_delete, NULL,
+          "Delete a location"),
+    READ("/api/v1/network/{id}/gateways", api_gateway_list_of_location, NULL,
+         "Gateways of a location"),
+    READ("/api/v1/network/{id}/token", api_location_token, NULL,
+         "What a gateway of this location is started with"),
+
+    READ("/api/v1/device/network", api_network_device_list, NULL,
+         "Network devices"),
+    WRITE(HTTP_POST, "/api/v1/device/network", api_network_device_create,
+          &network_device_schema, "Add a network device to one location"),
+    READ("/api/v1/device/network/{id}", api_network_device_get, NULL,
+         "One network device"),
+    WRITE(HTTP_DELETE, "/api/v1/device/network/{id}", api_network_device_delete,
+          NULL, "Delete a network device"),
+    READ("/api/v1/device", api_device_list, NULL, "All devices"),
+    READ("/api/v1/device/user/{username}", api_device_list_of_user, NULL,
+         "Devices of a user, with their locations"),
+    READ("/api/v1/device/{id}", api_device_get, NULL, "One device"),
+    WRITE(HTTP_PUT, "/api/v1/device/{id}", api_device_change, &device_schema,
+          "Change a device"),
+    WRITE(HTTP_DELETE, "/api/v1/device/{id}", api_device_delete, NULL,
+          "Delete a device"),
+    WRITE(HTTP_POST, "/api/v1/device/{username}", api_device_create,
+          &device_schema, "Add a user's device to all locations"),
+
+    READ("/api/v1/overview", api_overview, overview_params,
+         "Traffic: upload is what gateways sent to peers"),
+    READ("/api/v1/cluster", api_cluster, NULL,
+         "The cluster as this node sees it"),
+    READ("/api/v1/digest", api_digest_get, digest_params,
+         "This replica's digest at a log index; waits at most 5 s"),
+    WRITE(HTTP_POST, "/api/v1/digest", api_digest_take, NULL,
+          "Have every node compute its digest at one log index"),
+};
+const size_t api_route_count = sizeof api_routes / sizeof *api_routes;

@@ -1,0 +1,520 @@
+/* The HTTP listener: libmicrohttpd on a thread of its own, which this file
+ * alone knows. It reads heads and bodies under limits, hands requests to
+ * http_dispatch.c, keeps suspended those that wait (http_wait.c), and sends the
+ * answers. The thread polls two descriptors: libmicrohttpd's epoll and an
+ * eventfd by which other threads wake it. */
+#define _GNU_SOURCE /* MSG flags behind microhttpd.h, eventfd */
+#include "node/http.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <microhttpd.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "node/http_dispatch.h"
+#include "node/http_wait.h"
+#include "node/listen.h"
+
+enum {
+    CONNECTIONS_MAX = 1024,
+    CONNECTIONS_PER_ADDRESS_MAX = 512,
+    CONNECTION_MEMORY = 16 * 1024, /* heads above it get 431 */
+    IDLE_TIMEOUT_S = 15,           /* no byte moves */
+    /* A client that sends or takes one byte a second is not idle: */
+    QUESTION_TIMEOUT_MS =
+        30 * 1000,                 /* from the last answer to a whole request */
+    ANSWER_TIMEOUT_MS = 60 * 1000, /* from there to its last byte */
+    BODY_DISCARDED_MAX = 1024 * 1024, /* read and dropped for a polite 413 */
+    WATCH_INTERVAL_MS = 1000,
+    DRAIN_ROUNDS = 50, /* of 10 ms, for last answers at the end */
+};
+
+struct thread_role http_thread = {"http"};
+
+/* One connection, for the deadline that libmicrohttpd does not have. */
+struct watch {
+    struct watch *previous, *next;
+    int fd;
+    uint64_t deadline_ms;
+};
+
+struct http_server {
+    struct node *node;
+    pthread_t thread;
+    int wake_fd;
+    _Atomic bool stopping;
+    /* http thread */
+    struct MHD_Daemon *daemon;
+    struct http_waits waits;
+    struct watch *watches;
+    uint64_t watched_ms;
+};
+
+enum phase { PHASE_HEAD, PHASE_BODY, PHASE_WAITING, PHASE_ANSWERED };
+
+struct exchange {
+    struct http_request rq;
+    struct http_server *server;
+    enum phase phase;
+    size_t discarded;
+    char *target; /* owned */
+};
+
+/* --- answers ------------------------------------------------------------ */
+
+static void put_header(struct MHD_Response *response, const char *name,
+                       const char *value)
+{
+    /* Fails only for lack of memory; the answer is still right without. */
+    (void)MHD_add_response_header(response, name, value);
+}
+
+static void put_common_headers(const struct http_request *rq,
+                               struct MHD_Response *response)
+{
+    static const char *const fixed[][2] = {
+        {"Content-Security-Policy",
+         "default-src 'none'; script-src 'self'; style-src 'self'; img-src "
+         "'self' data:; connect-src 'self'; font-src 'self'; base-uri 'none'; "
+         "form-action 'self'; frame-ancestors 'none'"},
+        {"X-Content-Type-Options", "nosniff"},
+        {"Referrer-Policy", "no-referrer"},
+        {"Cross-Origin-Opener-Policy", "same-origin"},
+        {"Cross-Origin-Resource-Policy", "same-origin"},
+        {"Permissions-Policy", "camera=(), geolocation=(), microphone=()"},
+    };
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
+        put_header(response, fixed[i][0], fixed[i][1]);
+
+    struct repl_status status;
+    char number[24];
+    repl_status(rq->node->repl, &status);
+    snprintf(number, sizeof number, "%llu",
+             (unsigned long long)store_applied_index(rq->node->store));
+    put_header(response, "Holdfast-Applied-Index", number);
+    snprintf(number, sizeof number, "%llu",
+             (unsigned long long)http_age_ms(rq->node, &status));
+    put_header(response, "Holdfast-Age-Ms", number);
+    put_header(response, "Holdfast-Consistency", rq->consistency);
+    if (rq->fixed.data == NULL && rq->status != 304)
+        put_header(response, "Cache-Control", "no-store");
+}
+
+/* The answer's memory becomes libmicrohttpd's. */
+static struct MHD_Response *make_response(struct http_request *rq)
+{
+    union {
+        const uint8_t *from;
+        void *to;
+    } fixed = {rq->fixed.data}; /* the library does not write there */
+    if (fixed.from != NULL)
+        return MHD_create_response_from_buffer(rq->fixed.size, fixed.to,
+                                               MHD_RESPMEM_PERSISTENT);
+    if (rq->answer.size == 0)
+        return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+    struct MHD_Response *response = MHD_create_response_from_buffer(
+        rq->answer.size, rq->answer.data, MHD_RESPMEM_MUST_FREE);
+    if (response != NULL)
+        rq->answer = (struct buf){0};
+    return response;
+}
+
+static enum MHD_Result send_answer(struct exchange *x,
+                                   struct MHD_Connection *connection)
+{
+    struct http_request *rq = &x->rq;
+    x->phase = PHASE_ANSWERED;
+    if (buf_failed(&rq->answer))
+        http_error(rq, 503, "overload", "out of memory");
+    struct MHD_Response *response = make_response(rq);
+    if (response == NULL)
+        return MHD_NO;
+    if (rq->content_type != NULL)
+        put_header(response, "Content-Type", rq->content_type);
+    put_common_headers(rq, response);
+    for (size_t i = 0; i < rq->header_count; i++)
+        put_header(response, rq->headers[i].name, rq->headers[i].value);
+    enum MHD_Result rv =
+        MHD_queue_response(connection, (unsigned)rq->status, response);
+    MHD_destroy_response(response);
+    return rv;
+}
+
+/* --- one request -------------------------------------------------------- */
+
+static struct watch *watch_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info != NULL ? info->socket_context : NULL;
+}
+
+static void set_deadline(struct MHD_Connection *connection, unsigned ms)
+{
+    struct watch *watch = watch_of(connection);
+    if (watch != NULL)
+        watch->deadline_ms = clock_mono_ms() + ms;
+}
+
+/* A copy of a header's value, "" if absent or too long. */
+static void copy_header(struct MHD_Connection *connection, const char *name,
+                        char *out, size_t capacity)
+{
+    const char *value =
+        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
+    if (value == NULL || strlen(value) >= capacity)
+        value = "";
+    snprintf(out, capacity, "%s", value);
+}
+
+static bool takes_gzip(struct MHD_Connection *connection)
+{
+    const char *value = MHD_lookup_connection_value(
+        connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_ACCEPT_ENCODING);
+    return value != NULL && strstr(value, "gzip") != NULL &&
+           strstr(value, "gzip;q=0,") == NULL &&
+           strstr(value, "gzip;q=0 ") == NULL;
+}
+
+static bool announces_too_much(struct MHD_Connection *connection)
+{
+    const char *value = MHD_lookup_connection_value(
+        connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    uint64_t size;
+    return value != NULL && uint_parse(value, BODY_SIZE_MAX, &size) != 0;
+}
+
+static void refuse_body(struct http_request *rq)
+{
+    http_error(rq, 413, "body_too_large", "a body has at most %d bytes",
+               BODY_SIZE_MAX);
+}
+
+static enum MHD_Result on_head(struct exchange *x,
+                               struct MHD_Connection *connection,
+                               const char *method)
+{
+    struct http_request *rq = &x->rq;
+    rq->connection = connection;
+    copy_header(connection, MHD_HTTP_HEADER_HOST, rq->host, sizeof rq->host);
+    copy_header(connection, MHD_HTTP_HEADER_IF_NONE_MATCH, rq->if_none_match,
+                sizeof rq->if_none_match);
+    rq->accepts_gzip = takes_gzip(connection);
+    struct http_head head = {
+        .method = method,
+        .target = bytes_of_string(x->target),
+        .authorization = MHD_lookup_connection_value(
+            connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_AUTHORIZATION),
+    };
+    dispatch_head(rq, &head);
+    if (rq->status == 0 && announces_too_much(connection))
+        refuse_body(rq);
+    x->phase = PHASE_BODY;
+    if (rq->status != 0)
+        return send_answer(x, connection);
+    return MHD_YES;
+}
+
+static enum MHD_Result on_body(struct exchange *x, const char *data,
+                               size_t *size)
+{
+    struct http_request *rq = &x->rq;
+    if (rq->status != 0 || rq->body.size + *size > BODY_SIZE_MAX) {
+        if (rq->status == 0)
+            refuse_body(rq); /* sent at the end: not possible before */
+        x->discarded += *size;
+        *size = 0;
+        return x->discarded <= BODY_DISCARDED_MAX ? MHD_YES : MHD_NO;
+    }
+    buf_put(&rq->body, data, *size);
+    *size = 0;
+    if (buf_failed(&rq->body))
+        http_error(rq, 503, "overload", "out of memory");
+    return MHD_YES;
+}
+
+static enum MHD_Result on_whole(struct exchange *x,
+                                struct MHD_Connection *connection)
+{
+    struct http_request *rq = &x->rq;
+    set_deadline(connection, ANSWER_TIMEOUT_MS);
+    if (atomic_load(&x->server->stopping) && rq->status == 0)
+        http_error(rq, 503, "stopping", "this node is stopping");
+    if (rq->status == 0)
+        dispatch_run(rq);
+    if (rq->status != 0)
+        return send_answer(x, connection);
+    x->phase = PHASE_WAITING;
+    MHD_suspend_connection(connection);
+    return MHD_YES;
+}
+
+static enum MHD_Result on_access(void *arg, struct MHD_Connection *connection,
+                                 const char *url, const char *method,
+                                 const char *version, const char *upload_data,
+                                 size_t *upload_data_size, void **context)
+{
+    struct exchange *x = *context;
+    (void)arg;
+    (void)url;
+    (void)version;
+    if (x == NULL)
+        return MHD_NO; /* on_target had no memory */
+    switch (x->phase) {
+    case PHASE_HEAD:
+        return on_head(x, connection, method);
+    case PHASE_BODY:
+        if (*upload_data_size > 0)
+            return on_body(x, upload_data, upload_data_size);
+        return on_whole(x, connection);
+    case PHASE_WAITING:
+        dispatch_resume(&x->rq);
+        if (x->rq.status != 0)
+            return send_answer(x, connection);
+        MHD_suspend_connection(connection);
+        return MHD_YES;
+    case PHASE_ANSWERED:
+        *upload_data_size = 0; /* the rest of a refused body */
+        return MHD_YES;
+    }
+    return MHD_NO;
+}
+
+/* The request line as it came: our own path and query are taken from it, not
+ * what the library has decoded. The result becomes on_access' context. */
+static void *on_target(void *arg, const char *uri,
+                       struct MHD_Connection *connection)
+{
+    struct http_server *h = arg;
+    struct exchange *x = calloc(1, sizeof *x);
+    (void)connection;
+    if (x == NULL)
+        return NULL;
+    x->target = strdup(uri);
+    if (x->target == NULL) {
+        free(x);
+        return NULL;
+    }
+    x->server = h;
+    x->rq.node = h->node;
+    x->rq.waits = &h->waits;
+    return x;
+}
+
+static void on_completed(void *arg, struct MHD_Connection *connection,
+                         void **context, enum MHD_RequestTerminationCode code)
+{
+    struct exchange *x = *context;
+    (void)arg;
+    (void)code;
+    set_deadline(connection, QUESTION_TIMEOUT_MS);
+    if (x == NULL)
+        return;
+    waits_forget(&x->server->waits, &x->rq);
+    buf_deinit(&x->rq.body);
+    buf_deinit(&x->rq.answer);
+    free(x->target);
+    free(x);
+    *context = NULL;
+}
+
+/* --- slow clients --------------------------------------------------------- */
+
+static void on_connection(void *arg, struct MHD_Connection *connection,
+                          void **context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    struct http_server *h = arg;
+    struct watch *watch = *context;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+            connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        watch = calloc(1, sizeof *watch);
+        if (watch == NULL || info == NULL) {
+            free(watch);
+            return; /* only the idle timeout guards this one */
+        }
+        watch->fd = info->connect_fd;
+        watch->deadline_ms = clock_mono_ms() + QUESTION_TIMEOUT_MS;
+        watch->next = h->watches;
+        if (h->watches != NULL)
+            h->watches->previous = watch;
+        h->watches = watch;
+        *context = watch;
+        return;
+    }
+    if (watch == NULL)
+        return;
+    if (watch->previous != NULL)
+        watch->previous->next = watch->next;
+    else
+        h->watches = watch->next;
+    if (watch->next != NULL)
+        watch->next->previous = watch->previous;
+    *context = NULL;
+    free(watch);
+}
+
+static void end_slow_connections(struct http_server *h)
+{
+    uint64_t now = clock_mono_ms();
+    if (now - h->watched_ms < WATCH_INTERVAL_MS)
+        return;
+    h->watched_ms = now;
+    for (struct watch *w = h->watches; w != NULL; w = w->next)
+        if (w->deadline_ms <= now)
+            (void)shutdown(w->fd, SHUT_RDWR);
+}
+
+/* --- the thread ----------------------------------------------------------- */
+
+/* Any thread. */
+static void wake(void *arg)
+{
+    struct http_server *h = arg;
+    uint64_t one = 1;
+    while (write(h->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
+        continue; /* EAGAIN: it is awake already */
+}
+
+static void on_ready(struct http_request *rq)
+{
+    MHD_resume_connection(rq->connection);
+}
+
+static void run_once(struct http_server *h, int epoll_fd, unsigned most_ms)
+{
+    MHD_UNSIGNED_LONG_LONG timeout;
+    unsigned wait = waits_run(&h->waits, most_ms);
+    /* Also lets the connections go on that waits_run has just resumed. */
+    MHD_run(h->daemon);
+    if (MHD_get_timeout(h->daemon, &timeout) == MHD_YES && timeout < wait)
+        wait = (unsigned)timeout;
+    struct pollfd fds[] = {{.fd = epoll_fd, .events = POLLIN},
+                           {.fd = h->wake_fd, .events = POLLIN}};
+    if (poll(fds, 2, (int)wait) > 0 && (fds[1].revents & POLLIN) != 0) {
+        uint64_t count;
+        (void)!read(h->wake_fd, &count, sizeof count);
+    }
+    MHD_run(h->daemon);
+    end_slow_connections(h);
+}
+
+static bool is_busy(struct http_server *h)
+{
+    const union MHD_DaemonInfo *info =
+        MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+    return info != NULL && info->num_connections > 0;
+}
+
+static void *run(void *arg)
+{
+    struct http_server *h = arg;
+    thread_role_take(&http_thread);
+    const union MHD_DaemonInfo *info =
+        MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    ASSERT(info != NULL);
+    int epoll_fd = info->epoll_fd;
+    while (!atomic_load(&h->stopping))
+        run_once(h, epoll_fd, WATCH_INTERVAL_MS);
+
+    /* What waits is told; answers under way get half a second to leave. */
+    int listener = MHD_quiesce_daemon(h->daemon);
+    for (int i = 0; i < DRAIN_ROUNDS && is_busy(h); i++) {
+        waits_close(&h->waits);
+        run_once(h, epoll_fd, 10);
+    }
+    waits_close(&h->waits);
+    MHD_run(h->daemon);
+    MHD_stop_daemon(h->daemon);
+    if (listener >= 0)
+        close(listener);
+    h->daemon = NULL;
+    return NULL;
+}
+
+static struct MHD_Daemon *start_daemon(struct http_server *h, int listener)
+{
+    return MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_access, h,
+        MHD_OPTION_LISTEN_SOCKET, listener, MHD_OPTION_URI_LOG_CALLBACK,
+        on_target, h, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
+        MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+        (unsigned)CONNECTIONS_PER_ADDRESS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)IDLE_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)CONNECTION_MEMORY, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+        MHD_OPTION_END);
+}
+
+int http_server_start(struct node *n, struct errmsg *e)
+{
+    int listener = -1, rv;
+    struct http_server *h = calloc(1, sizeof *h);
+    if (h == NULL)
+        return errmsg_set(e, ERR_NOMEM, "http: out of memory");
+    h->node = n;
+    waits_init(&h->waits, n, on_ready, wake, h);
+    h->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (h->wake_fd < 0) {
+        rv = errmsg_set(e, ERR_IO, "http: eventfd: %s", strerror(errno));
+        goto out;
+    }
+    rv = listen_open(n->config->http_bind, &listener, n->http_address, e);
+    if (rv != 0) {
+        errmsg_wrap(e, rv, "http");
+        goto out;
+    }
+    h->daemon = start_daemon(h, listener);
+    if (h->daemon == NULL) {
+        close(listener);
+        rv = errmsg_set(e, ERR_IO, "http: libmicrohttpd does not start");
+        goto out;
+    }
+    if (pthread_create(&h->thread, NULL, run, h) != 0) {
+        MHD_stop_daemon(h->daemon); /* closes the listener */
+        rv = errmsg_set(e, ERR_IO, "http: cannot start a thread");
+        goto out;
+    }
+    n->http = h;
+    return 0;
+
+out:
+    if (h->wake_fd >= 0)
+        close(h->wake_fd);
+    free(h);
+    return rv;
+}
+
+void http_server_stop(struct http_server *h)
+{
+    if (h == NULL)
+        return;
+    atomic_store(&h->stopping, true);
+    wake(h);
+    pthread_join(h->thread, NULL);
+}
+
+void http_server_destroy(struct http_server *h)
+{
+    if (h == NULL)
+        return;
+    waits_deinit(&h->waits);
+    close(h->wake_fd);
+    free(h);
+}
+
+void http_server_applied(struct http_server *h, uint64_t applied_index)
+{
+    (void)applied_index; /* the waits ask the store */
+    if (h != NULL)
+        waits_applied(&h->waits);
+}

@@ -1,0 +1,43 @@
+/* What requests wait for: the outcome of a write, an applied index, a barrier.
+ * Waiting requests are a list on the http thread; other threads only push ended
+ * writes into a mailbox or say that the applied index moved. */
+#pragma once
+
+#include "node/http.h"
+
+enum { HTTP_WRITES_MAX = 256 }; /* in flight, abandoned ones included */
+
+/* The request is to be looked at again by the server. */
+typedef void http_ready_fn(struct http_request *rq);
+
+struct http_waits {
+    struct node *node; /* borrowed */
+    http_ready_fn *ready;
+    mailbox_wake_fn *wake; /* any thread: makes the http thread run */
+    void *arg;             /* of wake */
+    /* any thread */
+    struct mailbox ended; /* struct http_write */
+    _Atomic unsigned waiting_count;
+    /* http thread */
+    struct http_request *first;
+    size_t write_count;
+    struct http_write *barrier; /* in flight, NULL if none */
+};
+
+void waits_init(struct http_waits *w, struct node *n, http_ready_fn *ready,
+                mailbox_wake_fn *wake, void *arg);
+/* The replica must have ended all submissions: nothing is in flight. */
+void waits_deinit(struct http_waits *w);
+
+/* Readies what is fulfilled or out of time; returns the ms until the next
+ * deadline, @most if there is none sooner. */
+unsigned waits_run(struct http_waits *w, unsigned most);
+
+/* Readies everything with ERR_CLOSED. */
+void waits_close(struct http_waits *w);
+
+/* The request goes away; a write in flight is left to itself. */
+void waits_forget(struct http_waits *w, struct http_request *rq);
+
+/* Any thread: the applied index moved. */
+void waits_applied(struct http_waits *w);
