@@ -81,7 +81,7 @@ after(async () => {
     await cluster.stop({ keep: cluster.surprises.length > 0 });
 });
 
-// --- bytes on ports ------------------------------------------------------------
+// --- bytes on ports ---------------------------------------------------------
 
 // Sends @chunks with pauses, listens for a moment, hangs up.
 async function blurt(port, chunks, { pauseMs = 5, listenMs = 150 } = {}) {
@@ -191,9 +191,9 @@ describe('Rubbish on a port', () => {
             for (let i = 0; i <= round % 4; i++) {
                 copy[crypto.randomInt(copy.length)] = crypto.randomInt(256);
             }
+            const size = round % 5 === 0 ? crypto.randomInt(384) : copy.length;
             await blurt(node.ports.peer, [
-                round % 5 === 0 ? copy.subarray(0, crypto.randomInt(384)) : copy,
-                crypto.randomBytes(512),
+                copy.subarray(0, size), crypto.randomBytes(512),
             ], { pauseMs: 0, listenMs: 10 });
         }
         await unharmed();
@@ -243,7 +243,7 @@ async function captureHello() {
     }
 }
 
-// --- gRPC ----------------------------------------------------------------------
+// --- gRPC -------------------------------------------------------------------
 
 // Opens a call of @method, writes raw bytes, returns its status.
 function sendRaw(method, messages, hostname = 'rubbish') {
@@ -427,11 +427,11 @@ describe('Samples', () => {
     test('falling and largest counters', async () => {
         const most = 2 ** 52;
         await report('counters', [
-            { session: 1, sequence: 1, peers: [sample({ upload: most, download: 5 })] },
-            { session: 1, sequence: 2, peers: [sample({ upload: 7, download: 9 })] },
-            { session: 1, sequence: 3, peers: [sample({ upload: 6, download: 10 })] },
-            { session: 1, sequence: 4, peers: [sample({ upload: 6, download: 10 })] },
-        ]);
+            [most, 5], [7, 9], [6, 10], [6, 10],
+        ].map(([up, down], i) => ({
+            session: 1, sequence: i + 1,
+            peers: [sample({ upload: up, download: down })],
+        })));
         await until('the resets are counted', async () => {
             assert.deepEqual(await totalsOf('counters'),
                 { upload: 13, download: 19 });

@@ -40,7 +40,8 @@ export async function until(what, probe, timeoutMs = 15000, everyMs = 50) {
             reason = `: ${error.message}`;
         }
         if (Date.now() > deadline) {
-            throw new Error(`timed out after ${timeoutMs} ms: ${what}${reason}`);
+            throw new Error(
+                `timed out after ${timeoutMs} ms: ${what}${reason}`);
         }
         await sleep(everyMs);
     }
@@ -65,7 +66,7 @@ async function reservePort() {
     }
 }
 
-// --- one process -----------------------------------------------------------
+// --- one process ------------------------------------------------------------
 
 // Runs a program to its end: for --check-config, refusals and the like.
 export async function run(name, args, { env = {}, timeoutMs = 10000 } = {}) {
@@ -146,9 +147,8 @@ export class Node {
         this.readyLine.catch(() => {});
         child.once('exit', (code, signal) => {
             if (!this.expectedExit && this.child === child) {
-                this.cluster.surprises.push(
-                    `${this.name} ended by itself: ${signal ?? `exit ${code}`}` +
-                    `\n${this.logTail()}`);
+                this.cluster.surprises.push(`${this.name} ended by itself: ` +
+                    `${signal ?? `exit ${code}`}\n${this.logTail()}`);
             }
         });
     }
@@ -190,7 +190,8 @@ export class Node {
 
     // --- HTTP ---
 
-    request(method, target, body, { token = ADMIN_TOKEN, timeoutMs = 5000 } = {}) {
+    request(method, target, body,
+        { token = ADMIN_TOKEN, timeoutMs = 5000 } = {}) {
         const payload = body === undefined ? undefined : JSON.stringify(body);
         return new Promise((resolve, reject) => {
             const request = http.request({
@@ -252,19 +253,13 @@ export class Node {
         return values;
     }
 
-    async appliedIndex() {
-        const { headers } = await this.get('/api/v1/cluster');
-        return headers['holdfast-applied-index'];
-    }
-
     // Totals since @from: Map of series key → {upload, download}.
-    async totals(by, { location = 'all', from, atLeast, resolution = 'minute' }) {
+    async totals(by, { location = 'all', from }) {
         const query = new URLSearchParams({
-            location: String(location), by, resolution,
+            location: String(location), by, resolution: 'minute',
             from: new Date(from).toISOString(),
             to: new Date(Date.now() + 120000).toISOString(),
         });
-        if (atLeast !== undefined) query.set('at_least', atLeast);
         const answer = await this.call('GET', `/api/v1/overview?${query}`);
         const totals = new Map();
         for (const series of answer.series) {
@@ -296,7 +291,7 @@ export class Node {
     }
 }
 
-// --- a cluster ---------------------------------------------------------------
+// --- a cluster --------------------------------------------------------------
 
 export class Cluster {
     static async create({ size = 3, extraArgs = [], label = 'e2e' } = {}) {
@@ -306,6 +301,7 @@ export class Cluster {
         cluster.extraArgs = extraArgs;
         cluster.surprises = []; // processes that ended by themselves
         cluster.nodes = [];
+        cluster.gateways = []; // simulated ones: stopped with the cluster
         for (let i = 1; i <= size; i++) {
             cluster.nodes.push(new Node(cluster, `n${i}`, {
                 peer: await reservePort(),
@@ -392,9 +388,10 @@ export class Cluster {
         }
     }
 
-    // Ends every process that this cluster started. With @keep the directory
+    // Ends every gateway and process of this cluster. With @keep the directory
     // stays and its name is printed.
     async stop({ keep = false } = {}) {
+        for (const gateway of this.gateways) gateway.stop();
         await Promise.all(this.nodes.map((node) => node.kill('SIGKILL')));
         if (keep || process.env.HOLDFAST_KEEP) {
             for (const node of this.nodes) {

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { Cluster, GATEWAY_SECRET, sleep, until } from './cluster.mjs';
-import { DefguardGateway } from './gateways.mjs';
+import { assertExact, DefguardGateway } from './gateways.mjs';
 import { Random } from './random.mjs';
 import {
     client, gatewayToken, GatewayService, Health, metadata, randomKey, status,
@@ -91,7 +91,8 @@ function stats(meta, messages, node = follower) {
 
 function gateway(hostname, changes = {}) {
     return new DefguardGateway({
-        addresses: [follower.grpc], token, hostname, name: `name of ${hostname}`,
+        cluster, nodes: [follower], token, hostname,
+        name: `name of ${hostname}`,
         keys, rng, ...changes,
     });
 }
@@ -171,7 +172,8 @@ describe('Refusals', () => {
         })), status.UNAUTHENTICATED, bad));
     test('algorithm none', () => refused(
         config(headersOf({
-            authorization: gatewayToken(GATEWAY_SECRET, location.id, {}, 'none'),
+            authorization: gatewayToken(GATEWAY_SECRET, location.id, {},
+                'none'),
         })), status.UNAUTHENTICATED, bad));
     test('algorithm HS384 with the right secret', () => refused(
         config(headersOf({
@@ -214,24 +216,21 @@ describe('Updates', () => {
     test('brings a device made and deleted on another node', async () => {
         const one = gateway('gw-updates');
         one.start();
-        try {
-            await until('connected', () => one.stream);
-            const key = randomKey();
-            const device = await cluster.createDevice(
-                leader, 'bob', 'phone', key);
-            const created = await until('the new peer arrives', () =>
-                one.updates.find((update) => update.update === 'peer' &&
-                    update.peer.pubkey === key.toString('base64')), 3000, 10);
-            assert.equal(created.update_type, 'CREATE');
-            assert.match(created.peer.allowed_ips[0], /^10\.77\.\d+\.\d+$/);
-            await leader.call('DELETE', `/api/v1/device/${device.id}`);
-            await until('its end arrives', () => one.updates.find((update) =>
-                update.update_type === 'DELETE' &&
-                update.peer.pubkey === key.toString('base64')), 3000, 10);
-            assert.equal(one.connects, 1, 'the stream stayed open');
-        } finally {
-            await one.stop();
-        }
+        await until('connected', () => one.stream);
+        const key = randomKey();
+        const name = key.toString('base64');
+        const device = await cluster.createDevice(leader, 'bob', 'phone', key);
+        const created = await until('the new peer arrives', () =>
+            one.updates.find((update) => update.update === 'peer' &&
+                update.peer.pubkey === name), 3000, 10);
+        assert.equal(created.update_type, 'CREATE');
+        assert.match(created.peer.allowed_ips[0], /^10\.77\.\d+\.\d+$/);
+        await leader.call('DELETE', `/api/v1/device/${device.id}`);
+        await until('its end arrives', () => one.updates.find((update) =>
+            update.update_type === 'DELETE' &&
+            update.peer.pubkey === name), 3000, 10);
+        assert.equal(one.connects, 1, 'the stream stayed open');
+        one.stop();
     });
 
     test('a device made while a gateway connects is in Config or Updates',
@@ -248,7 +247,7 @@ describe('Updates', () => {
                     one.config?.peers.some((peer) => peer.pubkey === name) ||
                     one.updates.some((update) => update.update === 'peer' &&
                         update.peer.pubkey === name), 3000, 10);
-                await one.stop();
+                one.stop();
                 await leader.call('DELETE', `/api/v1/device/${device.id}`);
             }
         });
@@ -256,19 +255,16 @@ describe('Updates', () => {
     test('brings a change of the location', async () => {
         const one = gateway('gw-change');
         one.start();
-        try {
-            await until('connected', () => one.stream);
-            await leader.call('PUT', `/api/v1/network/${location.id}`, {
-                ...location, address: '10.77.0.1/16',
-                allowed_ips: '10.77.0.0/16', port: 51999,
-            });
-            const update = await until('the change arrives', () =>
-                one.updates.find((u) => u.update === 'network'), 3000, 10);
-            assert.equal(update.update_type, 'MODIFY');
-            assert.equal(update.network.port, 51999);
-        } finally {
-            await one.stop();
-        }
+        await until('connected', () => one.stream);
+        await leader.call('PUT', `/api/v1/network/${location.id}`, {
+            ...location, address: '10.77.0.1/16',
+            allowed_ips: '10.77.0.0/16', port: 51999,
+        });
+        const update = await until('the change arrives', () =>
+            one.updates.find((u) => u.update === 'network'), 3000, 10);
+        assert.equal(update.update_type, 'MODIFY');
+        assert.equal(update.network.port, 51999);
+        one.stop();
     });
 });
 
@@ -377,8 +373,7 @@ describe('Stats', () => {
         assert.ok(answer.applied_index > 0);
     });
 
-    test('simulated gateways run a while and the totals are exact', async () => {
-        const { assertExact } = await import('./gateways.mjs');
+    test('gateways that run a while are counted exactly', async () => {
         const one = await cluster.createLocation(leader, 'exact');
         const exactToken = gatewayToken(GATEWAY_SECRET, one.id);
         const exactKeys = [randomKey(), randomKey()];
@@ -397,7 +392,7 @@ describe('Stats', () => {
         });
         const fleet = [0, 1].map((i) => gateway(`gw-exact-${i}`, {
             keys: exactKeys, token: exactToken,
-            addresses: cluster.nodes.map((node) => node.grpc),
+            nodes: cluster.nodes,
         }));
         for (const one of fleet) one.start();
         await Promise.all(fleet.map((one) => one.settle()));
@@ -410,7 +405,7 @@ describe('Stats', () => {
         await Promise.all(fleet.map((one) => one.settle()));
         await assertExact(cluster, fleet, { from: started, location: one.id });
         await cluster.digest();
-        for (const one of fleet) await one.stop();
+        for (const one of fleet) one.stop();
     });
 });
 

@@ -9,7 +9,7 @@ import {
 } from './wire.mjs';
 import { expiry, sleep, until } from './cluster.mjs';
 
-// --- what a gateway counts ---------------------------------------------------
+// --- what a gateway counts --------------------------------------------------
 
 export class Peer {
     constructor(key, rng) {
@@ -18,7 +18,8 @@ export class Peer {
         this.upload = rng.below(1e9);
         this.download = rng.below(1e9);
         this.handshake = Math.floor(Date.now() / 1000) - 5000;
-        this.endpoint = `192.0.2.${1 + rng.below(250)}:${1024 + rng.below(60000)}`;
+        this.endpoint =
+            `192.0.2.${1 + rng.below(250)}:${1024 + rng.below(60000)}`;
         this.allowedIps = [`10.77.${rng.below(250)}.${1 + rng.below(250)}/32`];
         this.fromZero = false;
     }
@@ -73,14 +74,18 @@ function moved(peer, rng, ledger) {
     ledger.add(peer.name, upload, download);
 }
 
-// --- our agent -----------------------------------------------------------------
+// --- our agent --------------------------------------------------------------
 
 const WINDOW = 32; // batches sent and not acknowledged, per stream
 
 export class NativeGateway {
-    // @addresses: gRPC addresses of the nodes; @keys: of its peers.
-    constructor({ addresses, token, hostname, id, keys, rng, machine }) {
-        Object.assign(this, { addresses, token, hostname, id, rng });
+    // @nodes: where it may go, all of the cluster by default; @keys: of its
+    // peers. The cluster stops it.
+    constructor({ cluster, nodes = cluster.nodes, token, hostname, id, keys,
+        rng, machine }) {
+        Object.assign(this, { token, hostname, id, rng });
+        this.addresses = nodes.map((node) => node.grpc);
+        cluster.gateways.push(this);
         this.machine = machine ?? Buffer.from(`machine of ${hostname}`);
         this.peers = keys.map((key) => new Peer(key, rng));
         this.expected = new Ledger();     // everything sampled
@@ -88,7 +93,7 @@ export class NativeGateway {
         this.violations = [];
         this.acks = 0;
         this.lastAckAt = 0;
-        this.target = rng.below(addresses.length);
+        this.target = rng.below(nodes.length);
         this.session = 0;
         this.spool = [];
         this.startSession(Date.now());
@@ -306,23 +311,26 @@ export class NativeGateway {
         }
     }
 
-    async stop() {
+    stop() {
         this.stopped = true;
         this.closeStream();
     }
 }
 
-// --- defguard's gateway ----------------------------------------------------------
+// --- defguard's gateway -----------------------------------------------------
 
 export class DefguardGateway {
-    constructor({ addresses, token, hostname, name, keys, rng, retryMs = 50 }) {
-        Object.assign(this, { addresses, token, hostname, name, rng, retryMs });
+    constructor({ cluster, nodes = cluster.nodes, token, hostname, name, keys,
+        rng, retryMs = 50 }) {
+        Object.assign(this, { token, hostname, name, rng, retryMs });
+        this.addresses = nodes.map((node) => node.grpc);
+        cluster.gateways.push(this);
         this.peers = keys.map((key) => new Peer(key, rng));
         this.expected = new Ledger();
         this.acknowledged = new Ledger();
         this.violations = [];
         this.updates = [];
-        this.target = rng.below(addresses.length);
+        this.target = rng.below(nodes.length);
         this.stream = null;
         this.connects = 0;
     }
@@ -414,8 +422,8 @@ export class DefguardGateway {
         const system = this.configHeaders['defguard-component-system'];
         if (!/^\d+\.\d+\.\d+/.test(version ?? '') ||
             (system ?? '').split(';').length !== 3) {
-            this.violations.push(`${this.hostname}: Config without a version: ` +
-                `${version} ${system}: a 1.5 gateway exits`);
+            this.violations.push(`${this.hostname}: Config has version ` +
+                `${version}, ${system}: a 1.5 gateway exits`);
         }
     }
 
@@ -529,17 +537,16 @@ export class DefguardGateway {
         }
     }
 
-    async stop() {
+    stop() {
         this.stopped = true;
         if (this.stream) {
             this.stream.stats.cancel();
             this.stream.updates.cancel();
         }
-        await this.loop;
     }
 }
 
-// --- the oracle ------------------------------------------------------------------
+// --- the oracle -------------------------------------------------------------
 
 function difference(what, actual, expected) {
     const lines = [];

@@ -16,7 +16,7 @@ async function makeAgents(cluster, count, rng = new Random()) {
         { accept_unknown_peers: true });
     const keys = Array.from({ length: 20 }, () => randomKey());
     const agents = Array.from({ length: count }, (_, i) => new NativeGateway({
-        addresses: cluster.nodes.map((node) => node.grpc), rng, keys,
+        cluster, rng, keys,
         token: gatewayToken(GATEWAY_SECRET, location.id),
         hostname: `agent-${i}`, id: `agent-id-${i}`,
     }));
@@ -75,7 +75,6 @@ describe('The leader', () => {
             await stop();
             await assertExact(cluster, agents, { from, location: location.id });
             await cluster.digest();
-            for (const agent of agents) await agent.stop();
         });
     });
 
@@ -105,7 +104,6 @@ describe('The leader', () => {
             await stop();
             await assertExact(cluster, agents, { from, location: location.id });
             await cluster.digest();
-            for (const agent of agents) await agent.stop();
         });
     });
 });
@@ -158,7 +156,6 @@ describe('Everything dies at once', () => {
                     { from, location: location.id });
                 await cluster.digest();
             }
-            for (const agent of agents) await agent.stop();
         });
     });
 
@@ -186,7 +183,6 @@ describe('Everything dies at once', () => {
             three.start();
             await cluster.ready();
             await assertExact(cluster, agents, { from, location: location.id });
-            for (const agent of agents) await agent.stop();
         });
     });
 
@@ -212,7 +208,6 @@ describe('Everything dies at once', () => {
                     { from, location: location.id });
                 return true;
             });
-            for (const agent of agents) await agent.stop();
         });
     });
 });

@@ -310,7 +310,7 @@ test('simulated agents move, restart and reset, and the totals are exact',
             cluster.nodes[0], 'native-exact', { accept_unknown_peers: true });
         const keys = Array.from({ length: 5 }, () => randomKey());
         const fleet = [0, 1, 2].map((i) => new NativeGateway({
-            addresses: cluster.nodes.map((node) => node.grpc),
+            cluster,
             token: gatewayToken(GATEWAY_SECRET, place.id),
             hostname: `agent-${i}`, id: `agent-id-${i}`, keys, rng,
         }));
@@ -333,5 +333,4 @@ test('simulated agents move, restart and reset, and the totals are exact',
         await assertExact(cluster, fleet,
             { from: started, location: place.id });
         await cluster.digest();
-        for (const agent of fleet) await agent.stop();
     });

@@ -101,21 +101,22 @@ describe('Flags and files', () => {
     });
 
     test('a port that is taken is named', async () => {
-        await withCluster({ label: 'port', size: 1 }, async ({ nodes: [n] }) => {
+        await withCluster({ label: 'port', size: 1 }, async (cluster) => {
+            const [{ http }] = cluster.nodes;
             await refuses([...LOOPBACK, '--data-dir',
-                path.join(directory, 'port'), '--http-bind', n.http], 1,
-            new RegExp(n.http.replaceAll('.', '\\.')));
+                path.join(directory, 'port'), '--http-bind', http], 1,
+            new RegExp(http.replaceAll('.', '\\.')));
         });
     });
 });
 
-// --- data directories ------------------------------------------------------------
+// --- data directories -------------------------------------------------------
 
 async function fill(cluster, ticks = 5) {
     const location = await cluster.createLocation(cluster.nodes[0], 'kept',
         { accept_unknown_peers: true });
     const agent = new NativeGateway({
-        addresses: cluster.nodes.map((node) => node.grpc), rng: new Random(),
+        cluster, rng: new Random(),
         keys: [randomKey(), randomKey()], hostname: 'agent', id: 'agent',
         token: gatewayToken(GATEWAY_SECRET, location.id),
     });
@@ -147,7 +148,6 @@ describe('A data directory', () => {
             await refuses([...LOOPBACK, '--data-dir', node.dataDir], 1,
                 /in use/);
             await exact(cluster, kept);
-            await kept.agent.stop();
         });
     });
 
@@ -184,7 +184,6 @@ describe('A data directory', () => {
             await node.ready();
             await exact(cluster, kept);
             await cluster.digest();
-            await kept.agent.stop();
         });
     });
 
@@ -204,7 +203,6 @@ describe('A data directory', () => {
             node.start();
             await node.ready();
             await exact(cluster, kept);
-            await kept.agent.stop();
         });
     });
 
@@ -262,8 +260,6 @@ describe('A data directory', () => {
                 await exact(theirs, keptTheirs);
                 await ours.digest();
                 await theirs.digest();
-                await keptOurs.agent.stop();
-                await keptTheirs.agent.stop();
             });
         });
     });
@@ -287,7 +283,6 @@ describe('A data directory', () => {
                 }
                 return true;
             }, 5000);
-            await kept.agent.stop();
         });
     });
 });
