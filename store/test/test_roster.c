@@ -2,6 +2,8 @@
  * test_roster_row.c. */
 #include "store/roster.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -326,7 +328,7 @@ static void iteration_skips_what_is_gone(void **state)
     assert_null(roster_device(r, 0));
 }
 
-static void thousands_of_keys_come_and_go(void **state)
+static void thousands_of_keys_come_change_and_go(void **state)
 {
     (void)state;
     enum { COUNT = 5000 };
@@ -338,8 +340,18 @@ static void thousands_of_keys_come_and_go(void **state)
     }
     for (uint32_t i = 3; i <= COUNT; i += 3)
         check(delete_device(i), OUTCOME_TAKEN, i);
+    for (uint32_t round = 1; round <= 5; round++) {
+        for (uint32_t i = 1; i <= COUNT; i++) {
+            le32_put(spec.public_key, i * 64 + round);
+            record_put_device_change(&command, i, &spec);
+            assert_int_equal(apply().code,
+                             i % 3 == 0 ? OUTCOME_NOTFOUND : OUTCOME_TAKEN);
+        }
+    }
     for (uint32_t i = 1; i <= COUNT; i++) {
-        le32_put(spec.public_key, i * 64);
+        le32_put(spec.public_key, i * 64 + 4);
+        assert_int_equal(roster_device_by_key(r, spec.public_key), 0);
+        le32_put(spec.public_key, i * 64 + 5);
         assert_int_equal(roster_device_by_key(r, spec.public_key),
                          i % 3 == 0 ? 0 : i);
     }
@@ -633,6 +645,64 @@ static void a_reader_that_the_ring_overtook_is_told_so(void **state)
     free(c);
 }
 
+/* --- threads ------------------------------------------------------------- */
+
+static atomic_bool stop;
+
+/* What a Config answer and an ingest look-up do, over and over. */
+static void *read_for_ever(void *arg)
+{
+    size_t *seen = arg;
+    uint8_t key[PUBLIC_KEY_SIZE] = {7, [31] = 0xff};
+    do {
+        roster_read_lock(r);
+        const struct device *d;
+        for (d = roster_next_device(r, 0); d != NULL;
+             d = roster_next_device(r, d->id))
+            *seen += strlen(d->name) + d->attachment_count;
+        *seen += roster_device_by_key(r, key);
+        const struct gateway *g = roster_next_gateway(r, 0);
+        if (g == NULL || g->session != g->sequence) /* torn */
+            abort();
+        roster_read_unlock(r);
+        ++*seen;
+    } while (!atomic_load(&stop));
+    return NULL;
+}
+
+static void readers_see_whole_changes_while_the_applier_works(void **state)
+{
+    (void)state;
+    enum { READERS = 2, ROUNDS = 300 };
+    pthread_t readers[READERS];
+    size_t seen[READERS] = {0};
+    enum outcome_code code;
+    check(create_location("10.1.0.1/16"), OUTCOME_TAKEN, 1);
+    struct batch_head h = head_of("gw", "", "");
+    assert_int_equal(resolve(&h, GATEWAY_NATIVE, &code), 1);
+    struct gateway *g;
+    struct outcome o = {0};
+    thread_role_assert(&applier_thread);
+    assert_int_equal(roster_resolve_gateway(r, &h, GATEWAY_NATIVE, &g, &o), 0);
+    struct gateway next = *g;
+    for (int i = 0; i < READERS; i++)
+        assert_int_equal(
+            pthread_create(&readers[i], NULL, read_for_ever, &seen[i]), 0);
+    for (uint32_t i = 1; i <= ROUNDS; i++) {
+        check(create_device((uint8_t)i, 0), OUTCOME_TAKEN, i);
+        next.session = next.sequence = i;
+        roster_update_gateway(r, g, &next);
+        check(change_location(1, i % 2 ? "10.2.0.1/16" : "10.1.0.1/16"),
+              OUTCOME_TAKEN, 1);
+        check(delete_device(i), OUTCOME_TAKEN, i);
+    }
+    atomic_store(&stop, true);
+    for (int i = 0; i < READERS; i++) {
+        assert_int_equal(pthread_join(readers[i], NULL), 0);
+        assert_true(seen[i] > 0);
+    }
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -648,7 +718,7 @@ int main(void)
         CASE(new_networks_give_new_addresses_and_the_same_keep_them),
         CASE(a_device_moves_between_locations),
         CASE(iteration_skips_what_is_gone),
-        CASE(thousands_of_keys_come_and_go),
+        CASE(thousands_of_keys_come_change_and_go),
         CASE(a_command_that_cannot_be_read_is_invalid),
         CASE(unknown_keys_become_devices_where_that_is_wanted),
         CASE(an_unclaimed_device_is_claimed_by_a_change),
@@ -660,6 +730,7 @@ int main(void)
         CASE(changes_are_told_in_order_from_any_index),
         CASE(leaving_a_location_removes_the_peer_there),
         CASE(a_reader_that_the_ring_overtook_is_told_so),
+        CASE(readers_see_whole_changes_while_the_applier_works),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

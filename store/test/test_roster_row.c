@@ -400,8 +400,42 @@ static void rows_of_a_newer_version_are_told_apart_from_damage(void **state)
     roster_destroy(r);
 }
 
-int main(void)
+/* The fuzzer's seeds: `test_roster_row --seeds DIR` writes them: commands as
+ * above, and a batch that makes a gateway and a device. */
+static int write_seeds(const char *dir)
 {
+    for (uint32_t seed = 1; seed <= 6; seed++) {
+        char path[512];
+        struct buf b = {0};
+        struct batch_writer w;
+        static const uint8_t key[PUBLIC_KEY_SIZE] = {1};
+        struct batch_head head = {
+            .location = 1, .identity = bytes_of_string("gw"), .sequence = seed};
+        struct batch_peer peer = {.key = key, .upload = seed};
+        random_state = seed;
+        for (uint32_t i = 0; i < 5 * seed; i++)
+            put_random_command(&b);
+        batch_begin(&w, &b,
+                    seed % 2 ? RECORD_NATIVE_BATCH : RECORD_LEGACY_BATCH,
+                    &head);
+        batch_put(&w, &peer);
+        batch_end(&w);
+        snprintf(path, sizeof path, "%s/seed-%u", dir, (unsigned)seed);
+        FILE *f = fopen(path, "wb");
+        if (f == NULL || fwrite(b.data, 1, b.size, f) != b.size ||
+            fclose(f) != 0) {
+            perror(path);
+            return 1;
+        }
+        buf_deinit(&b);
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 3 && strcmp(argv[1], "--seeds") == 0)
+        return write_seeds(argv[2]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_hold_the_state_whenever_they_were_flushed),
         cmocka_unit_test(a_restart_changes_no_later_answer),
