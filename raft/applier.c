@@ -1,0 +1,229 @@
+#include "raft/applier.h"
+
+#include "base/assert.h"
+#include "base/clock.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum { TICK_S = 1 };
+
+/* One committed entry on its way. */
+struct delivery {
+    struct errand errand;
+    struct applier *applier;
+    struct submission *waiters; /* owned until done */
+    uint64_t index;
+    size_t size;
+    uint8_t data[];
+};
+
+static void *applier_main(void *arg);
+static void deliver(struct errand *errand);
+static void flush_run(struct errand *errand);
+static void flush_store(struct applier *a) REQUIRES(applier_thread);
+static void group_end(struct applier *a) REQUIRES(applier_thread);
+
+static void wake_applier(void *arg)
+{
+    struct applier *a = arg;
+    sem_post(&a->mail);
+}
+
+int applier_start(struct applier *a, struct errmsg *e)
+{
+    sem_init(&a->mail, 0, 0);
+    mailbox_init(&a->box, wake_applier, a);
+    atomic_init(&a->stopping, false);
+    atomic_init(&a->backlog_bytes, 0);
+    atomic_init(&a->relief_wanted, false);
+    atomic_init(&a->flush_asked, false);
+    atomic_init(&a->ticked_ms, clock_mono_ms());
+    a->flush.run = flush_run;
+    struct store_status status;
+    store_status(a->store, &status);
+    atomic_init(&a->flushed_index, status.flushed_index);
+    if (pthread_create(&a->thread, NULL, applier_main, a) != 0) {
+        sem_destroy(&a->mail);
+        return errmsg_set(e, ERR_NOMEM, "cannot start the applier thread");
+    }
+    return 0;
+}
+
+void applier_stop(struct applier *a)
+{
+    atomic_store(&a->stopping, true);
+    sem_post(&a->mail);
+    pthread_join(a->thread, NULL);
+    sem_destroy(&a->mail);
+}
+
+int applier_put(struct applier *a, uint64_t index, struct bytes entry,
+                struct submission *waiters)
+{
+    struct delivery *d = malloc(sizeof *d + entry.size);
+    if (d == NULL)
+        return ERR_NOMEM;
+    d->errand.run = deliver;
+    d->applier = a;
+    d->waiters = waiters;
+    d->index = index;
+    d->size = entry.size;
+    memcpy(d->data, entry.data, entry.size);
+    atomic_fetch_add(&a->backlog_bytes, entry.size);
+    mailbox_push(&a->box, &d->errand.letter);
+    return 0;
+}
+
+void applier_run(struct applier *a, struct errand *errand)
+{
+    mailbox_push(&a->box, &errand->letter);
+}
+
+void applier_want_flush(struct applier *a)
+{
+    if (!atomic_exchange(&a->flush_asked, true))
+        mailbox_push(&a->box, &a->flush.letter);
+}
+
+bool applier_is_behind(struct applier *a)
+{
+    if (atomic_load(&a->backlog_bytes) <= APPLIER_BACKLOG_BYTES_MAX)
+        return false;
+    atomic_store(&a->relief_wanted, true);
+    /* Looked at again: the applier may have finished in between. */
+    return atomic_load(&a->backlog_bytes) > APPLIER_BACKLOG_BYTES_MAX;
+}
+
+/* --- the thread ----------------------------------------------------------- */
+
+static void wait_for_mail(struct applier *a)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += TICK_S;
+    while (sem_timedwait(&a->mail, &until) != 0 && errno == EINTR)
+        continue;
+}
+
+static void *applier_main(void *arg)
+{
+    struct applier *a = arg;
+    thread_role_take(&applier_thread);
+    for (;;) {
+        bool last = atomic_load(&a->stopping);
+        errands_run(&a->box);
+        group_end(a);
+        atomic_store(&a->ticked_ms, clock_mono_ms());
+        if (last)
+            break;
+        wait_for_mail(a);
+    }
+    if (!events_failed(a->events))
+        flush_store(a);
+    return NULL;
+}
+
+static void finish_all(struct submission *waiters, int status)
+{
+    struct submission *next;
+    for (struct submission *s = waiters; s != NULL; s = next) {
+        next = s->next;
+        s->done(s, status);
+    }
+}
+
+/* Tells each waiter its outcome; the two lists have the same order because one
+ * submission is one record. */
+static void finish_with(struct submission *waiters,
+                        const struct apply_result *result, uint64_t index)
+{
+    size_t i = 0;
+    struct submission *next;
+    for (struct submission *s = waiters; s != NULL; s = next) {
+        next = s->next;
+        ASSERT(i < result->count);
+        s->outcome = result->outcomes[i++];
+        s->outcome.index = index;
+        s->done(s, 0);
+    }
+    ASSERT(waiters == NULL || i == result->count);
+}
+
+static void apply_one(struct applier *a, struct delivery *d)
+    REQUIRES(applier_thread)
+{
+    if (events_failed(a->events)) {
+        finish_all(d->waiters, ERR_UNKNOWN);
+        return;
+    }
+    struct apply_result result = {0};
+    struct errmsg e = {""};
+    int rv = store_apply(a->store, d->index, (struct bytes){d->data, d->size},
+                         &result, &e);
+    if (rv < 0) {
+        /* A damaged entry will be as damaged after a restart; what memory or
+         * the disk refused may not be. */
+        events_fatal(a->events, rv == ERR_CORRUPT ? 1 : EXIT_RESTART, "apply",
+                     "entry %llu: %s (%s)", (unsigned long long)d->index,
+                     e.text, err_text(rv));
+        finish_all(d->waiters, ERR_UNKNOWN);
+        return;
+    }
+    if (result.skipped) {
+        finish_all(d->waiters, ERR_UNKNOWN);
+        return;
+    }
+    a->applied_index = d->index;
+    finish_with(d->waiters, &result, d->index);
+    if (result.flush_due) {
+        group_end(a);
+        flush_store(a);
+    }
+}
+
+static void deliver(struct errand *errand)
+{
+    thread_role_assert(&applier_thread);
+    struct delivery *d = CONTAINER_OF(errand, struct delivery, errand);
+    struct applier *a = d->applier;
+    apply_one(a, d);
+    size_t before = atomic_fetch_sub(&a->backlog_bytes, d->size);
+    if (before - d->size <= APPLIER_BACKLOG_BYTES_MAX / 2 &&
+        atomic_exchange(&a->relief_wanted, false) && a->relieved != NULL)
+        a->relieved(a->relieved_arg);
+    free(d);
+}
+
+static void group_end(struct applier *a)
+{
+    if (a->applied_index == 0)
+        return;
+    if (a->applied != NULL)
+        a->applied(a->arg, a->applied_index);
+    a->applied_index = 0;
+}
+
+static void flush_run(struct errand *errand)
+{
+    thread_role_assert(&applier_thread);
+    struct applier *a = CONTAINER_OF(errand, struct applier, flush);
+    if (!events_failed(a->events))
+        flush_store(a);
+    atomic_store(&a->flush_asked, false);
+}
+
+static void flush_store(struct applier *a)
+{
+    struct errmsg e = {""};
+    int rv = store_flush(a->store, &e);
+    if (rv < 0) {
+        events_fatal(a->events, EXIT_RESTART, "flush", "%s (%s)", e.text,
+                     err_text(rv));
+        return;
+    }
+    struct store_status status;
+    store_status(a->store, &status);
+    atomic_store(&a->flushed_index, status.flushed_index);
+}

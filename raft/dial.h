@@ -1,0 +1,46 @@
+/* Outgoing connections to peers: resolve, connect, say hello, check the answer.
+ * What comes out is a stream on which both sides have agreed who they are.
+ * Raft loop only. */
+#pragma once
+
+#include "raft/hello.h"
+#include "raft/resolver.h"
+
+#include <uv.h>
+
+enum { DIAL_TIMEOUT_MS = HELLO_TIMEOUT_MS };
+
+struct dial;
+
+/* The end of a dial. Success: @stream is the callee's (uv_close it, then
+ * raft_free) and @answer is HELLO_OK of the expected peer. Failure: @stream is
+ * NULL; @answer is what the peer said, or NULL; @why is for people. Never
+ * called inside dial_start; the dial is gone afterwards. */
+typedef void dial_fn(void *arg, uv_tcp_t *stream,
+                     const struct hello_answer *answer, const char *why);
+
+struct dialer {
+    uv_loop_t *loop;           /* borrowed */
+    struct resolver *resolver; /* borrowed */
+    struct hello me;           /* what every hello says about this node */
+    unsigned silence_ms;       /* TCP_USER_TIMEOUT */
+    struct dial *dials;        /* those under way */
+};
+
+/* NULL: out of memory. @target_id 0: whoever is there. */
+struct dial *dial_start(struct dialer *dialer, enum hello_channel channel,
+                        uint64_t target_id, const char *address, dial_fn *fn,
+                        void *arg);
+
+/* Ends it; the callback is not called. NULL is fine. */
+void dial_cancel(struct dial *dial);
+
+/* Starts what waits and fails what took too long. Call every few ms. */
+void dialer_beat(struct dialer *dialer);
+
+/* Cancels everything. */
+void dialer_close(struct dialer *dialer);
+
+/* The one place through which every peer socket goes once it is connected or
+ * accepted: no delay, keepalive, and a bound on silence. TLS goes here. */
+void peer_socket_prepare(uv_tcp_t *tcp, unsigned silence_ms);

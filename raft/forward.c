@@ -1,0 +1,429 @@
+#include "raft/forward.h"
+
+#include "base/clock.h"
+#include "raft/repl.h"
+
+#include <stdlib.h>
+
+/* From one peer: it submits, we answer. */
+struct in_link {
+    struct link link;
+    struct repl *repl;
+    struct in_link *next;
+    uint64_t peer_id;
+    size_t orders, order_bytes; /* under way */
+    bool paused;
+};
+
+/* A forwarded record on its way through the log. */
+struct order {
+    struct errand errand; /* back to the loop */
+    struct submission submission;
+    struct in_link *from; /* lives until its last order is answered */
+    uint64_t request;
+    int status;
+    uint8_t record[];
+};
+
+static void dial_peer(struct out_link *out);
+
+/* --- to the peers --------------------------------------------------------- */
+
+static void end_sent(struct out_link *out)
+{
+    struct submission *s;
+    while ((s = queue_pop(&out->sent)) != NULL)
+        submit_end(out->repl, s, ERR_UNKNOWN);
+}
+
+static void on_out_closed(struct link *link, const char *why)
+{
+    struct out_link *out = CONTAINER_OF(link, struct out_link, link);
+    (void)why;
+    out->failures++;
+    out->retry_ms = clock_mono_ms() + backoff_ms(out->failures);
+    out->rtt_us = 0;
+    end_sent(out);
+}
+
+static int on_result(struct out_link *out, const struct frame *frame)
+{
+    /* Answers come nearly in the order of the questions. */
+    struct submission *before = NULL;
+    for (struct submission *s = out->sent.first; s != NULL; s = s->next) {
+        if (s->id != frame->id) {
+            before = s;
+            continue;
+        }
+        if (before == NULL) {
+            (void)queue_pop(&out->sent);
+        } else {
+            before->next = s->next;
+            if (out->sent.last == s)
+                out->sent.last = before;
+            out->sent.count--;
+            out->sent.bytes -= s->record.size;
+        }
+        s->outcome = frame->outcome;
+        submit_end(out->repl, s, frame->status);
+        return 0;
+    }
+    return ERR_CORRUPT;
+}
+
+static void on_pong(struct out_link *out, const struct frame *frame)
+{
+    uint64_t now_ns = clock_mono_ns();
+    if (frame->mono_ns > now_ns)
+        return;
+    uint64_t rtt_ns = now_ns - frame->mono_ns;
+    out->rtt_us = rtt_ns / 1000 + 1;
+    /* Its clock was read about half a round trip ago. A clock that is out of
+     * any calendar counts as one that is very wrong. */
+    int64_t theirs = frame->wall_ms > INT64_MAX / 4 ? INT64_MAX / 4
+                                                    : (int64_t)frame->wall_ms;
+    out->clock_offset_ms =
+        theirs + (int64_t)(rtt_ns / 2000000) - (int64_t)clock_wall_ms();
+    out->clock_ms = clock_mono_ms();
+}
+
+static int on_out_frame(struct link *link, const struct frame *frame)
+{
+    struct out_link *out = CONTAINER_OF(link, struct out_link, link);
+    out->heard_ms = clock_mono_ms();
+    switch (frame->type) {
+    case FRAME_RESULT:
+        return on_result(out, frame);
+    case FRAME_PONG:
+        on_pong(out, frame);
+        return 0;
+    case FRAME_SUBMIT:
+    case FRAME_PING:
+        break;
+    }
+    return ERR_CORRUPT;
+}
+
+static void ping(struct out_link *out, uint64_t now_ms)
+{
+    struct frame frame = {.type = FRAME_PING,
+                          .mono_ns = clock_mono_ns(),
+                          .wall_ms = clock_wall_ms()};
+    link_put(&out->link, &frame);
+    out->pinged_ms = now_ms;
+}
+
+static void on_dialed(void *arg, uv_tcp_t *stream,
+                      const struct hello_answer *answer, const char *why)
+{
+    struct out_link *out = arg;
+    (void)why; /* the raft channel tells: it dials the same address */
+    out->dial = NULL;
+    uint64_t now = clock_mono_ms();
+    if (stream == NULL) {
+        out->failures++;
+        out->retry_ms = now + backoff_ms(out->failures);
+        return;
+    }
+    out->failures = 0;
+    out->heard_ms = now;
+    memcpy(out->name, answer->name, sizeof out->name);
+    link_open(&out->link, stream);
+    ping(out, now);
+}
+
+static void dial_peer(struct out_link *out)
+{
+    out->dial = dial_start(&out->repl->dialer, HELLO_FORWARD, out->peer_id,
+                           out->address, on_dialed, out);
+}
+
+static struct out_link *find_out(const struct repl *r, uint64_t peer_id)
+{
+    for (size_t i = 0; i < PEERS_MAX && r->forward.outs[i] != NULL; i++)
+        if (r->forward.outs[i]->peer_id == peer_id)
+            return r->forward.outs[i];
+    return NULL;
+}
+
+const struct out_link *forward_peer(const struct repl *r, uint64_t peer_id)
+{
+    return find_out(r, peer_id);
+}
+
+void forward_set_members(struct repl *r)
+{
+    const struct raft_configuration *c = &r->raft.configuration;
+    size_t count = 0;
+    while (count < PEERS_MAX && r->forward.outs[count] != NULL)
+        count++;
+    for (unsigned i = 0; i < c->n && count < PEERS_MAX; i++) {
+        if (c->servers[i].id == r->identity.raft_id ||
+            find_out(r, c->servers[i].id) != NULL ||
+            strlen(c->servers[i].address) > PEER_ADDRESS_LENGTH_MAX)
+            continue;
+        struct out_link *out = calloc(1, sizeof *out);
+        if (out == NULL)
+            return; /* asked again at the next beat */
+        out->repl = r;
+        out->peer_id = c->servers[i].id;
+        strcpy(out->address, c->servers[i].address);
+        out->link.on_frame = on_out_frame;
+        out->link.on_closed = on_out_closed;
+        r->forward.outs[count++] = out;
+    }
+}
+
+static struct out_link *leader_link(struct repl *r)
+{
+    raft_id id = 0;
+    const char *address;
+    if (r->raft_open)
+        raft_leader(&r->raft, &id, &address);
+    struct out_link *out = id == 0 ? NULL : find_out(r, id);
+    return out != NULL && link_is_open(&out->link) ? out : NULL;
+}
+
+bool forward_has_room(struct repl *r, size_t size)
+{
+    struct out_link *out = leader_link(r);
+    return out != NULL && (out->sent.bytes == 0 ||
+                           out->sent.bytes + size <= FORWARD_BYTES_MAX);
+}
+
+void forward_send(struct repl *r, struct submission *s)
+{
+    struct out_link *out = leader_link(r);
+    s->id = ++r->forward.request;
+    struct frame frame = {
+        .type = FRAME_SUBMIT, .id = s->id, .record = s->record};
+    link_put(&out->link, &frame);
+    queue_push(&out->sent, s);
+}
+
+size_t forward_pending(const struct repl *r)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < PEERS_MAX && r->forward.outs[i] != NULL; i++)
+        count += r->forward.outs[i]->sent.count;
+    return count;
+}
+
+size_t forward_clock_offsets(struct repl *r, int64_t *offsets_ms)
+{
+    uint64_t now = clock_mono_ms();
+    size_t count = 0;
+    for (unsigned i = 0; i < r->raft.configuration.n; i++) {
+        const struct raft_server *server = &r->raft.configuration.servers[i];
+        const struct out_link *out = find_out(r, server->id);
+        if (server->role == RAFT_VOTER && out != NULL && out->clock_ms != 0 &&
+            now - out->clock_ms <= CLOCK_AGE_MS_MAX && count < PEERS_MAX)
+            offsets_ms[count++] = out->clock_offset_ms;
+    }
+    return count;
+}
+
+/* --- from the peers ------------------------------------------------------- */
+
+static void resume(struct in_link *in)
+{
+    if (in->paused && in->order_bytes <= FORWARD_BYTES_MAX / 2) {
+        in->paused = false;
+        link_pause(&in->link, false);
+    }
+}
+
+static void order_answer(struct errand *errand)
+{
+    struct order *o = CONTAINER_OF(errand, struct order, errand);
+    struct in_link *in = o->from;
+    struct frame frame = {.type = FRAME_RESULT,
+                          .id = o->request,
+                          .status = o->status,
+                          .outcome = o->submission.outcome};
+    link_put(&in->link, &frame);
+    in->orders--;
+    in->order_bytes -= o->submission.record.size;
+    resume(in);
+    free(o);
+}
+
+/* Applier or loop. */
+static void order_done(struct submission *s, int status)
+{
+    struct order *o = CONTAINER_OF(s, struct order, submission);
+    o->status = status;
+    mailbox_push(&o->from->repl->errands, &o->errand.letter);
+}
+
+/* A record that cannot be read must never reach the log: every replica would
+ * stop on it. */
+static bool record_is_sound(struct bytes bytes)
+{
+    struct reader reader = reader_of(bytes);
+    struct record record;
+    if (bytes.size > RECORD_SIZE_MAX || record_next(&reader, &record) != 1 ||
+        reader.size != 0)
+        return false;
+    if (record.kind != RECORD_NATIVE_BATCH &&
+        record.kind != RECORD_LEGACY_BATCH)
+        return true;
+    struct batch_reader batch;
+    struct batch_head head;
+    struct batch_peer peer;
+    int rv = batch_open(&batch, &record, &head);
+    while (rv >= 0 && (rv = batch_next(&batch, &peer)) == 1)
+        continue;
+    return rv == 0;
+}
+
+static int on_submit(struct in_link *in, const struct frame *frame)
+{
+    size_t size = frame->record.size;
+    struct order *o = malloc(sizeof *o + size);
+    if (o == NULL) {
+        struct frame answer = {
+            .type = FRAME_RESULT, .id = frame->id, .status = ERR_AGAIN};
+        link_put(&in->link, &answer);
+        return 0;
+    }
+    *o = (struct order){.errand.run = order_answer,
+                        .submission.done = order_done,
+                        .from = in,
+                        .request = frame->id};
+    memcpy(o->record, frame->record.data, size);
+    o->submission.record = (struct bytes){o->record, size};
+    in->orders++;
+    in->order_bytes += size;
+    if (!record_is_sound(frame->record))
+        order_done(&o->submission, ERR_INVALID);
+    else
+        submit_order(in->repl, &o->submission);
+    if (in->order_bytes > FORWARD_BYTES_MAX && !in->paused) {
+        in->paused = true;
+        link_pause(&in->link, true);
+    }
+    return 0;
+}
+
+static int on_in_frame(struct link *link, const struct frame *frame)
+{
+    struct in_link *in = CONTAINER_OF(link, struct in_link, link);
+    switch (frame->type) {
+    case FRAME_SUBMIT:
+        return on_submit(in, frame);
+    case FRAME_PING: {
+        struct frame pong = {.type = FRAME_PONG,
+                             .mono_ns = frame->mono_ns,
+                             .wall_ms = clock_wall_ms()};
+        link_put(link, &pong);
+        return 0;
+    }
+    case FRAME_RESULT:
+    case FRAME_PONG:
+        break;
+    }
+    return ERR_CORRUPT;
+}
+
+static void on_in_closed(struct link *link, const char *why)
+{
+    /* Freed at the next beat, when its orders are answered. */
+    (void)link;
+    (void)why;
+}
+
+static void free_stream(uv_handle_t *handle)
+{
+    raft_free(handle);
+}
+
+void forward_accept(struct repl *r, uint64_t peer_id, uv_tcp_t *stream)
+{
+    struct in_link *in = calloc(1, sizeof *in);
+    if (in == NULL) {
+        uv_close((uv_handle_t *)stream, free_stream);
+        return;
+    }
+    in->repl = r;
+    in->peer_id = peer_id;
+    in->link.on_frame = on_in_frame;
+    in->link.on_closed = on_in_closed;
+    in->next = r->forward.ins;
+    r->forward.ins = in;
+    link_open(&in->link, stream);
+}
+
+void forward_peer_seen(struct repl *r, uint64_t peer_id)
+{
+    struct out_link *out = find_out(r, peer_id);
+    if (out != NULL) {
+        out->failures = 0;
+        out->retry_ms = 0;
+    }
+}
+
+/* --- turns ---------------------------------------------------------------- */
+
+void forward_flush(struct repl *r)
+{
+    for (size_t i = 0; i < PEERS_MAX && r->forward.outs[i] != NULL; i++)
+        link_flush(&r->forward.outs[i]->link);
+    for (struct in_link *in = r->forward.ins; in != NULL; in = in->next)
+        link_flush(&in->link);
+}
+
+static void sweep(struct repl *r, bool all)
+{
+    struct in_link **at = &r->forward.ins;
+    while (*at != NULL) {
+        struct in_link *in = *at;
+        if (!all && (link_is_open(&in->link) || in->orders > 0)) {
+            at = &in->next;
+            continue;
+        }
+        *at = in->next;
+        link_close(&in->link);
+        free(in);
+    }
+}
+
+void forward_beat(struct repl *r, uint64_t now_ms)
+{
+    for (size_t i = 0; i < PEERS_MAX && r->forward.outs[i] != NULL; i++) {
+        struct out_link *out = r->forward.outs[i];
+        if (!link_is_open(&out->link)) {
+            if (out->dial == NULL && out->retry_ms <= now_ms)
+                dial_peer(out);
+        } else if (now_ms - out->heard_ms > PING_SILENCE_MS_MAX &&
+                   now_ms - out->pinged_ms < PING_SILENCE_MS_MAX) {
+            /* Connected but frozen: what it has may never come back. */
+            link_close(&out->link);
+            on_out_closed(&out->link, "silent");
+        } else if (now_ms - out->pinged_ms >= PING_EVERY_MS) {
+            ping(out, now_ms);
+        }
+    }
+    sweep(r, false);
+}
+
+void forward_close(struct repl *r)
+{
+    for (size_t i = 0; i < PEERS_MAX && r->forward.outs[i] != NULL; i++) {
+        struct out_link *out = r->forward.outs[i];
+        dial_cancel(out->dial);
+        out->dial = NULL;
+        link_close(&out->link);
+        end_sent(out);
+    }
+    for (struct in_link *in = r->forward.ins; in != NULL; in = in->next)
+        link_close(&in->link);
+}
+
+void forward_deinit(struct repl *r)
+{
+    sweep(r, true);
+    for (size_t i = 0; i < PEERS_MAX && r->forward.outs[i] != NULL; i++)
+        free(r->forward.outs[i]);
+    r->forward.outs[0] = NULL;
+}

@@ -1,0 +1,71 @@
+/* Records of followers on their way to the leader, and pings between all nodes.
+ * Every node keeps one forward link to every other: it submits on the one to
+ * the leader, and all measure round trips and clocks. A link that breaks leaves
+ * what was sent on it unknown. Raft loop, except order_done. */
+#pragma once
+
+#include "raft/dial.h"
+#include "raft/errand.h"
+#include "raft/link.h"
+#include "raft/submit.h"
+
+enum {
+    FORWARD_BYTES_MAX = 16 * 1024 * 1024, /* sent and unanswered, a link */
+    PING_EVERY_MS = 500,
+    PING_SILENCE_MS_MAX = 3000, /* without any answer: closed */
+    CLOCK_AGE_MS_MAX = 10 * 1000,
+};
+
+/* To one peer. */
+struct out_link {
+    struct link link;
+    struct repl *repl;
+    uint64_t peer_id;
+    char address[PEER_ADDRESS_LENGTH_MAX + 1];
+    char name[NODE_NAME_LENGTH_MAX + 1]; /* as it last said; may be empty */
+    struct dial *dial;
+    unsigned failures;
+    uint64_t retry_ms, pinged_ms, heard_ms;
+    struct queue sent; /* ->id: request id */
+    uint64_t rtt_us;
+    int64_t clock_offset_ms; /* its wall clock minus ours */
+    uint64_t clock_ms;       /* monotonic, when that was measured; 0 = never */
+};
+
+struct in_link;
+
+struct forward {
+    struct out_link *outs[PEERS_MAX]; /* owned; NULL-terminated or full */
+    struct in_link *ins;
+    uint64_t request; /* newest id */
+};
+
+/* The configuration's servers other than this node become the peers. */
+void forward_set_members(struct repl *r);
+
+/* A peer's forward stream arrived; takes @stream. */
+void forward_accept(struct repl *r, uint64_t peer_id, uv_tcp_t *stream);
+
+/* A peer said hello at our port: what waits to be dialed again is due. */
+void forward_peer_seen(struct repl *r, uint64_t peer_id);
+
+/* True if a record of @size can be sent to the leader now. */
+bool forward_has_room(struct repl *r, size_t size);
+void forward_send(struct repl *r, struct submission *s);
+
+/* How many submissions wait for an answer. */
+size_t forward_pending(const struct repl *r);
+
+/* Clock offsets of the other voters, as far as they are known. Returns how
+ * many were put into @offsets_ms (room for PEERS_MAX). */
+size_t forward_clock_offsets(struct repl *r, int64_t *offsets_ms);
+
+const struct out_link *forward_peer(const struct repl *r, uint64_t peer_id);
+
+void forward_flush(struct repl *r);
+void forward_beat(struct repl *r, uint64_t now_ms);
+
+/* Closes all; what was sent ends as unknown. */
+void forward_close(struct repl *r);
+/* After the applier has stopped. */
+void forward_deinit(struct repl *r);

@@ -1,0 +1,215 @@
+#include "raft/guard.h"
+
+#include "base/clock.h"
+#include "base/mailbox.h"
+
+#include <stdlib.h>
+
+static struct guard *guard_of(struct raft_io *io)
+{
+    return CONTAINER_OF(io, struct guard, io);
+}
+
+static void disk_failed(struct guard *g, const char *what, int rv)
+{
+    events_fatal(g->events, EXIT_RESTART, "disk",
+                 "%s failed: %s (%s); the raft log cannot be trusted in "
+                 "memory any more, start again",
+                 what, raft_strerror(rv), g->io.errmsg);
+}
+
+/* --- writes --------------------------------------------------------------- */
+
+/* A request of libraft with ours around it, since libraft's own callbacks only
+ * assert, and its asserts are off. */
+struct watched_append {
+    struct raft_io_append own;
+    struct guard *guard;
+    struct raft_io_append *req;
+    raft_io_append_cb cb;
+};
+
+static void append_done(struct raft_io_append *own, int status)
+{
+    struct watched_append *w = CONTAINER_OF(own, struct watched_append, own);
+    if (status != 0 && !w->guard->closing)
+        disk_failed(w->guard, "append", status);
+    w->cb(w->req, status);
+    free(w);
+}
+
+static int guarded_append(struct raft_io *io, struct raft_io_append *req,
+                          const struct raft_entry entries[], unsigned n,
+                          raft_io_append_cb cb)
+{
+    struct guard *g = guard_of(io);
+    struct watched_append *w = calloc(1, sizeof *w);
+    if (w == NULL) {
+        disk_failed(g, "append", RAFT_NOMEM);
+        return RAFT_NOMEM;
+    }
+    w->guard = g;
+    w->req = req;
+    w->cb = cb;
+    w->own.cb = append_done;
+    int rv = g->inner.append(io, &w->own, entries, n, append_done);
+    if (rv != 0) {
+        disk_failed(g, "append", rv);
+        free(w);
+        return rv;
+    }
+    uint64_t last = raft_last_index((struct raft *)io->data);
+    for (unsigned i = 0; i < n; i++)
+        logsize_append(&g->log, last - n + 1 + i, entries[i].buf.len);
+    return 0;
+}
+
+static int guarded_set_term(struct raft_io *io, raft_term term)
+{
+    int rv = guard_of(io)->inner.set_term(io, term);
+    if (rv != 0)
+        disk_failed(guard_of(io), "writing the term", rv);
+    return rv;
+}
+
+static int guarded_set_vote(struct raft_io *io, raft_id id)
+{
+    int rv = guard_of(io)->inner.set_vote(io, id);
+    if (rv != 0)
+        disk_failed(guard_of(io), "writing the vote", rv);
+    return rv;
+}
+
+static int guarded_truncate(struct raft_io *io, raft_index index)
+{
+    int rv = guard_of(io)->inner.truncate(io, index);
+    if (rv != 0)
+        disk_failed(guard_of(io), "truncate", rv);
+    return rv;
+}
+
+struct watched_put {
+    struct raft_io_snapshot_put own;
+    struct guard *guard;
+    struct raft_io_snapshot_put *req;
+    raft_io_snapshot_put_cb cb;
+};
+
+static void put_done(struct raft_io_snapshot_put *own, int status)
+{
+    struct watched_put *w = CONTAINER_OF(own, struct watched_put, own);
+    if (status != 0 && !w->guard->closing)
+        disk_failed(w->guard, "snapshot", status);
+    w->cb(w->req, status);
+    free(w);
+}
+
+static int guarded_snapshot_put(struct raft_io *io, unsigned trailing,
+                                struct raft_io_snapshot_put *req,
+                                const struct raft_snapshot *snapshot,
+                                raft_io_snapshot_put_cb cb)
+{
+    struct guard *g = guard_of(io);
+    struct watched_put *w = calloc(1, sizeof *w);
+    if (w == NULL)
+        return RAFT_NOMEM;
+    w->guard = g;
+    w->req = req;
+    w->cb = cb;
+    int rv = g->inner.snapshot_put(io, trailing, &w->own, snapshot, put_done);
+    if (rv != 0) {
+        disk_failed(g, "snapshot", rv);
+        free(w);
+    }
+    return rv;
+}
+
+/* --- network -------------------------------------------------------------- */
+
+static int guarded_send(struct raft_io *io, struct raft_io_send *req,
+                        const struct raft_message *message, raft_io_send_cb cb)
+{
+    /* libraft frees a message twice when send itself fails: fail through the
+     * callback; it will be sent again. */
+    int rv = guard_of(io)->inner.send(io, req, message, cb);
+    if (rv != 0)
+        cb(req, rv);
+    return 0;
+}
+
+static void guarded_recv(struct raft_io *io, struct raft_message *message)
+{
+    struct guard *g = guard_of(io);
+    const struct raft *raft = io->data;
+    raft_term term = 0;
+    raft_index commit = 0;
+    if (message->type == RAFT_APPEND_ENTRIES) {
+        term = message->append_entries.term;
+        commit = message->append_entries.leader_commit;
+    } else if (message->type == RAFT_INSTALL_SNAPSHOT) {
+        term = message->install_snapshot.term;
+        commit = message->install_snapshot.last_index;
+    }
+    if (term != 0 && term >= raft->current_term) {
+        g->heard_ms = clock_mono_ms();
+        if (g->leader_commit_first == 0)
+            g->leader_commit_first = commit;
+    }
+    g->recv(io, message);
+}
+
+static int guarded_start(struct raft_io *io, unsigned msecs,
+                         raft_io_tick_cb tick, raft_io_recv_cb recv)
+{
+    guard_of(io)->recv = recv;
+    return guard_of(io)->inner.start(io, msecs, tick, guarded_recv);
+}
+
+static int guarded_load(struct raft_io *io, raft_term *term, raft_id *voted_for,
+                        struct raft_snapshot **snapshot, raft_index *start,
+                        struct raft_entry *entries[], size_t *n)
+{
+    struct guard *g = guard_of(io);
+    int rv = g->inner.load(io, term, voted_for, snapshot, start, entries, n);
+    if (rv != 0)
+        return rv;
+    for (size_t i = 0; i < *n; i++)
+        logsize_append(&g->log, *start + i, (*entries)[i].buf.len);
+    if (g->loaded != NULL)
+        g->loaded(g->arg, *snapshot, *start, *entries, *n);
+    return 0;
+}
+
+void guard_install(struct guard *g)
+{
+    g->inner = g->io;
+    g->io.append = guarded_append;
+    g->io.set_term = guarded_set_term;
+    g->io.set_vote = guarded_set_vote;
+    g->io.truncate = guarded_truncate;
+    g->io.snapshot_put = guarded_snapshot_put;
+    g->io.send = guarded_send;
+    g->io.start = guarded_start;
+    g->io.load = guarded_load;
+}
+
+void guard_beat(struct guard *g, uint64_t last_index, uint64_t now_ms)
+{
+    /* Time in which this loop did not run (a stopped or swapped-out process)
+     * says nothing about the disk: count at most 100 ms a beat. */
+    uint64_t passed = g->watched_ms == 0 ? 0 : now_ms - g->watched_ms;
+    g->watched_ms = now_ms;
+    if (g->raft->last_stored >= last_index ||
+        g->raft->last_stored != g->stored_index) {
+        g->stored_index = g->raft->last_stored;
+        g->stuck_ms = 0;
+        return;
+    }
+    g->stuck_ms += passed < 100 ? passed : 100;
+    if (g->stuck_ms >= GUARD_STUCK_MS_MAX)
+        events_fatal(g->events, EXIT_RESTART, "disk",
+                     "no log entry reached the disk for %d ms (index %llu of "
+                     "%llu): check the disk and its space",
+                     GUARD_STUCK_MS_MAX, (unsigned long long)g->stored_index,
+                     (unsigned long long)last_index);
+}

@@ -1,0 +1,129 @@
+#include "raft/hello.h"
+
+#include <stdio.h>
+
+static const uint8_t HELLO_MAGIC[HELLO_MAGIC_SIZE] = {'H', 'F', 'p', 'e',
+                                                      'e', 'r', 0,   1};
+static const uint8_t ANSWER_MAGIC[HELLO_MAGIC_SIZE] = {'H', 'F', 'p', 'e',
+                                                       'e', 'r', 1,   1};
+
+enum {
+    HELLO_ADDRESS_SIZE = HELLO_SIZE - 112,
+    HELLO_NAME_SIZE = NODE_NAME_LENGTH_MAX + 1,
+    HELLO_TEXT_SIZE = HELLO_TEXT_LENGTH_MAX + 1,
+};
+
+_Static_assert(HELLO_ADDRESS_SIZE > PEER_ADDRESS_LENGTH_MAX, "address fits");
+_Static_assert(HELLO_ANSWER_SIZE == 48 + HELLO_NAME_SIZE + HELLO_TEXT_SIZE,
+               "answer layout");
+
+/* Text in a field that is padded with zeros; at least one zero ends it. */
+static void put_text(uint8_t *out, size_t size, const char *text)
+{
+    size_t length = strnlen(text, size - 1);
+    memcpy(out, text, length);
+    memset(out + length, 0, size - length);
+}
+
+static bool get_text(const uint8_t *in, size_t size, char *out, size_t room)
+{
+    size_t length = strnlen((const char *)in, size);
+    if (length >= size || length >= room ||
+        !bytes_are_text((struct bytes){in, length}))
+        return false;
+    for (size_t i = length; i < size; i++)
+        if (in[i] != 0)
+            return false;
+    memcpy(out, in, length);
+    out[length] = '\0';
+    return true;
+}
+
+void hello_encode(const struct hello *hello, uint8_t out[HELLO_SIZE])
+{
+    memcpy(out, HELLO_MAGIC, HELLO_MAGIC_SIZE);
+    le32_put(out + 8, HELLO_VERSION);
+    le32_put(out + 12, (uint32_t)hello->channel);
+    memcpy(out + 16, hello->cluster_id, CLUSTER_ID_SIZE);
+    le64_put(out + 32, hello->raft_id);
+    le64_put(out + 40, hello->target_id);
+    put_text(out + 48, HELLO_NAME_SIZE, hello->name);
+    put_text(out + 112, HELLO_ADDRESS_SIZE, hello->address);
+}
+
+void hello_answer_encode(const struct hello_answer *answer,
+                         uint8_t out[HELLO_ANSWER_SIZE])
+{
+    memcpy(out, ANSWER_MAGIC, HELLO_MAGIC_SIZE);
+    le32_put(out + 8, HELLO_VERSION);
+    le32_put(out + 12, (uint32_t)answer->code);
+    memcpy(out + 16, answer->cluster_id, CLUSTER_ID_SIZE);
+    le64_put(out + 32, answer->raft_id);
+    le64_put(out + 40, answer->empty ? 1 : 0);
+    put_text(out + 48, HELLO_NAME_SIZE, answer->name);
+    put_text(out + 48 + HELLO_NAME_SIZE, HELLO_TEXT_SIZE, answer->text);
+}
+
+/* 1: the magic is there and, if it is ours, so is everything. */
+static int check_start(struct bytes in, const uint8_t *magic, size_t size,
+                       uint32_t *version, struct errmsg *e)
+{
+    size_t known = in.size < HELLO_MAGIC_SIZE ? in.size : HELLO_MAGIC_SIZE;
+    if (known > 0 && memcmp(in.data, magic, known) != 0)
+        return errmsg_set(e, ERR_CORRUPT, "not a Holdfast peer: wrong magic");
+    if (in.size < HELLO_MAGIC_SIZE + 4)
+        return 0;
+    *version = le32_get(in.data + HELLO_MAGIC_SIZE);
+    if (*version != HELLO_VERSION)
+        return 1;
+    if (in.size < size)
+        return 0;
+    if (in.size > size)
+        return errmsg_set(e, ERR_CORRUPT, "%zu bytes after the hello",
+                          in.size - size);
+    return 1;
+}
+
+int hello_decode(struct bytes in, struct hello *out, struct errmsg *e)
+{
+    *out = (struct hello){0};
+    int rv = check_start(in, HELLO_MAGIC, HELLO_SIZE, &out->version, e);
+    if (rv != 1 || out->version != HELLO_VERSION)
+        return rv;
+    uint32_t channel = le32_get(in.data + 12);
+    if (channel < HELLO_RAFT || channel > HELLO_BULK)
+        return errmsg_set(e, ERR_CORRUPT, "hello: channel %u", channel);
+    out->channel = (enum hello_channel)channel;
+    memcpy(out->cluster_id, in.data + 16, CLUSTER_ID_SIZE);
+    out->raft_id = le64_get(in.data + 32);
+    out->target_id = le64_get(in.data + 40);
+    if (out->raft_id == 0 ||
+        !get_text(in.data + 48, HELLO_NAME_SIZE, out->name, sizeof out->name) ||
+        !get_text(in.data + 112, HELLO_ADDRESS_SIZE, out->address,
+                  sizeof out->address))
+        return errmsg_set(e, ERR_CORRUPT, "hello: id, name or address");
+    return 1;
+}
+
+int hello_answer_decode(struct bytes in, struct hello_answer *out,
+                        struct errmsg *e)
+{
+    *out = (struct hello_answer){0};
+    int rv = check_start(in, ANSWER_MAGIC, HELLO_ANSWER_SIZE, &out->version, e);
+    if (rv != 1 || out->version != HELLO_VERSION)
+        return rv;
+    uint32_t code = le32_get(in.data + 12);
+    uint64_t empty = le64_get(in.data + 40);
+    if (code > HELLO_BAD_CHANNEL || empty > 1)
+        return errmsg_set(e, ERR_CORRUPT, "hello answer: code %u", code);
+    out->code = (enum hello_code)code;
+    memcpy(out->cluster_id, in.data + 16, CLUSTER_ID_SIZE);
+    out->raft_id = le64_get(in.data + 32);
+    out->empty = empty == 1;
+    if (out->raft_id == 0 ||
+        !get_text(in.data + 48, HELLO_NAME_SIZE, out->name, sizeof out->name) ||
+        !get_text(in.data + 48 + HELLO_NAME_SIZE, HELLO_TEXT_SIZE, out->text,
+                  sizeof out->text))
+        return errmsg_set(e, ERR_CORRUPT, "hello answer: id, name or text");
+    return 1;
+}

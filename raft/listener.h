@@ -1,0 +1,40 @@
+/* The peer port: accepts connections, reads one hello, asks the replica what to
+ * answer and hands the stream on. Nothing of a peer that has not said a good
+ * hello reaches any other decoder. Raft loop only (and before it runs). */
+#pragma once
+
+#include "raft/hello.h"
+
+#include <uv.h>
+
+enum { LISTENER_GUESTS_MAX = 64 }; /* in the middle of their hello */
+
+struct guest;
+
+struct listener {
+    uv_loop_t *loop; /* borrowed */
+    unsigned silence_ms;
+    /* Fills the answer to @hello. */
+    void (*judge)(void *arg, const struct hello *hello,
+                  struct hello_answer *answer);
+    /* A welcomed peer; @stream is the callee's (uv_close, then raft_free). */
+    void (*welcome)(void *arg, const struct hello *hello, uv_tcp_t *stream);
+    /* Somebody was sent away. @source: an IP address. */
+    void (*rejected)(void *arg, const char *source, const char *why);
+    void *arg;
+
+    uv_tcp_t tcp;
+    bool open;
+    struct guest *guests;
+    size_t guest_count;
+};
+
+/* @bind: "ip:port", port 0 = any. *port: what was bound. ERR_INVALID, ERR_IO
+ * (the message says what is wrong with the address). */
+NODISCARD int listener_open(struct listener *l, const char *bind,
+                            uint16_t *port, struct errmsg *e);
+
+/* Sends those away who take too long. */
+void listener_beat(struct listener *l);
+
+void listener_close(struct listener *l);

@@ -1,0 +1,35 @@
+#include "raft/logtime.h"
+
+#include "base/assert.h"
+#include "raft/replica.h"
+
+/* Median of the offsets and our own zero. */
+static int64_t median(const int64_t *offsets_ms, size_t count)
+{
+    int64_t sorted[PEERS_MAX + 1];
+    ASSERT(count <= PEERS_MAX);
+    size_t n = 0;
+    sorted[n++] = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t at = n++;
+        for (; at > 0 && sorted[at - 1] > offsets_ms[i]; at--)
+            sorted[at] = sorted[at - 1];
+        sorted[at] = offsets_ms[i];
+    }
+    if (n % 2 == 1)
+        return sorted[n / 2];
+    /* Of two, neither is right: meet in the middle. */
+    return sorted[n / 2 - 1] + (sorted[n / 2] - sorted[n / 2 - 1]) / 2;
+}
+
+uint64_t logtime_stamp(uint64_t wall_ms, const int64_t *offsets_ms,
+                       size_t count, uint64_t floor_ms)
+{
+    int64_t stray = median(offsets_ms, count);
+    uint64_t stamp = wall_ms;
+    if (stray > LOGTIME_STRAY_MS_MAX)
+        stamp += (uint64_t)stray;
+    else if (stray < -LOGTIME_STRAY_MS_MAX)
+        stamp -= (uint64_t)-stray < stamp ? (uint64_t)-stray : stamp;
+    return stamp > floor_ms ? stamp : floor_ms;
+}

@@ -1,0 +1,454 @@
+/* The turn of the raft loop: what other threads sent comes in, libraft's state
+ * is looked at (it has no callbacks for leadership or failure), entries are
+ * proposed, links are flushed. Also the peer port's decisions about who may
+ * come in, and the phases of a stop. Raft loop; the functions that repl_start
+ * calls run before it exists. */
+#include "base/clock.h"
+#include "raft/repl.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static void on_wake(uv_async_t *wake);
+static void on_turn(uv_prepare_t *turn);
+static void on_beat(uv_timer_t *beat);
+static void judge(void *arg, const struct hello *hello,
+                  struct hello_answer *answer);
+static void welcome(void *arg, const struct hello *hello, uv_tcp_t *stream);
+static void rejected(void *arg, const char *source, const char *why);
+static void begin_stop(struct errand *errand);
+
+/* --- opening -------------------------------------------------------------- */
+
+int loop_init(struct repl *r, struct errmsg *e)
+{
+    int rv = uv_loop_init(&r->loop);
+    if (rv != 0)
+        return errmsg_set(e, ERR_IO, "event loop: %s", uv_strerror(rv));
+    uv_async_init(&r->loop, &r->wake, on_wake);
+    uv_prepare_init(&r->loop, &r->turn);
+    uv_timer_init(&r->loop, &r->beat);
+    r->wake.data = r->turn.data = r->beat.data = r;
+    uv_prepare_start(&r->turn, on_turn);
+    uv_timer_start(&r->beat, on_beat, BEAT_MS, BEAT_MS);
+    mailbox_init(&r->submissions, loop_wake, r);
+    mailbox_init(&r->errands, loop_wake, r);
+    r->stop.run = begin_stop;
+    unsigned silence_ms = 3 * r->election_timeout_ms;
+    r->dialer = (struct dialer){.loop = &r->loop, .silence_ms = silence_ms};
+    r->dialer.me.raft_id = r->identity.raft_id;
+    memcpy(r->dialer.me.cluster_id, r->identity.cluster_id, CLUSTER_ID_SIZE);
+    memcpy(r->dialer.me.name, r->name, sizeof r->name);
+    memcpy(r->dialer.me.address, r->address, sizeof r->address);
+    r->listener = (struct listener){.loop = &r->loop,
+                                    .silence_ms = silence_ms,
+                                    .judge = judge,
+                                    .welcome = welcome,
+                                    .rejected = rejected,
+                                    .arg = r};
+    transport_init(&r->transport, &r->dialer, &r->events);
+    rv = resolver_start(&r->resolver, loop_wake, r, e);
+    r->dialer.resolver = r->resolver;
+    return rv;
+}
+
+static void on_raft_closed(struct raft *raft)
+{
+    struct repl *r = raft->data;
+    r->raft_closed = true;
+}
+
+static int raft_failed(struct repl *r, int rv, const char *what,
+                       const char *why, struct errmsg *e)
+{
+    if (rv == RAFT_CORRUPT)
+        return errmsg_set(e, ERR_CORRUPT,
+                          "%s: %s: %s; wipe %s and let the node rejoin with a "
+                          "new id",
+                          r->raft_dir, what, why, r->data_dir);
+    int code = rv == RAFT_NOMEM     ? ERR_NOMEM
+               : rv == RAFT_NOSPACE ? ERR_NOSPACE
+                                    : ERR_IO;
+    return errmsg_set(e, code, "%s: %s: %s (%s)", r->raft_dir, what,
+                      raft_strerror(rv), why);
+}
+
+static int found_cluster(struct repl *r,
+                         const struct raft_configuration *configuration,
+                         const uint8_t *cluster_id, struct errmsg *e)
+{
+    int rv = raft_bootstrap(&r->raft, configuration);
+    if (rv != 0)
+        return raft_failed(r, rv, "bootstrap", r->guard.io.errmsg, e);
+    /* Durable before raft_start, so that a node without a cluster id has never
+     * voted (raft/identity.h). */
+    memcpy(r->identity.cluster_id, cluster_id, CLUSTER_ID_SIZE);
+    memcpy(r->dialer.me.cluster_id, cluster_id, CLUSTER_ID_SIZE);
+    rv = identity_save(r->data_dir, &r->identity, e);
+    if (rv == 0)
+        events_info(&r->events, "founded", "a cluster of %u as node %016llx",
+                    configuration->n, (unsigned long long)r->identity.raft_id);
+    return rv;
+}
+
+static void set_options(struct repl *r)
+{
+    raft_uv_set_auto_recovery(&r->guard.io, false);
+    raft_uv_set_segment_size(&r->guard.io, 8 * 1024 * 1024);
+    raft_uv_set_disk_retry(&r->guard.io, GUARD_DISK_RETRY_MS);
+    raft_uv_set_connect_retry_delay(&r->guard.io, BEAT_MS);
+    raft_set_heartbeat_timeout(&r->raft, r->heartbeat_ms);
+    raft_set_election_timeout(&r->raft, r->election_timeout_ms);
+    raft_set_pre_vote(&r->raft, true);
+    raft_set_max_inflight_entries(&r->raft, 128);
+}
+
+int repl_raft_open(struct repl *r,
+                   const struct raft_configuration *configuration,
+                   const uint8_t *cluster_id, struct errmsg *e)
+{
+    struct raft_io *io = &r->guard.io;
+    int rv = raft_uv_init(io, &r->loop, r->raft_dir, &r->transport.base);
+    if (rv != 0)
+        return raft_failed(r, rv, "open", io->errmsg, e);
+    r->guard.events = &r->events;
+    r->guard.raft = &r->raft;
+    guard_install(&r->guard);
+    snapshot_init(r);
+    rv = raft_init(&r->raft, io, &r->fsm, r->identity.raft_id, r->address);
+    if (rv != 0) {
+        rv = raft_failed(r, rv, "open", raft_errmsg(&r->raft), e);
+        raft_uv_close(io);
+        return rv;
+    }
+    r->raft.data = r;
+    r->raft_open = true; /* from here on loop_close closes it */
+    set_options(r);
+    if (configuration != NULL) {
+        rv = found_cluster(r, configuration, cluster_id, e);
+        if (rv != 0)
+            return rv;
+    }
+    rv = raft_start(&r->raft);
+    if (rv != 0)
+        return raft_failed(r, rv, "start", raft_errmsg(&r->raft), e);
+    if (events_failed(&r->events))
+        return errmsg_set(e, ERR_BEHIND, "%s: cannot start", r->data_dir);
+    snapshot_beat(r);
+    forward_set_members(r);
+    r->phase = PHASE_RUNNING;
+    return 0;
+}
+
+/* --- turns ---------------------------------------------------------------- */
+
+void loop_wake(void *arg)
+{
+    struct repl *r = arg;
+    uv_async_send(&r->wake);
+}
+
+void *loop_main(void *arg)
+{
+    struct repl *r = arg;
+    thread_role_take(&loop_thread);
+    /* A peer that hangs up makes write(2) raise SIGPIPE here; libuv wants the
+     * error instead. The daemon's own disposition stays as it is. */
+    sigset_t pipe;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe, NULL);
+    uv_run(&r->loop, UV_RUN_DEFAULT);
+    return NULL;
+}
+
+static void on_wake(uv_async_t *wake)
+{
+    struct repl *r = wake->data;
+    if (r->phase != PHASE_CLOSING)
+        resolver_collect(r->resolver);
+    errands_run(&r->errands);
+    submit_collect(r);
+}
+
+static void lose_leadership(struct repl *r)
+{
+    bool told = r->ready;
+    r->leads = r->ready = false;
+    if (told && r->on_leader != NULL)
+        r->on_leader(r->arg, false);
+}
+
+/* The way to on_leader(true): a barrier through the log, then a mark through
+ * the applier's mailbox, so that everything before was applied. */
+struct takeover {
+    struct raft_barrier req;
+    struct errand errand;
+    struct repl *repl;
+    uint64_t term;
+};
+
+static void takeover_done(struct errand *errand)
+{
+    struct takeover *t = CONTAINER_OF(errand, struct takeover, errand);
+    struct repl *r = t->repl;
+    if (r->phase == PHASE_RUNNING && r->leads && r->lead_term == t->term) {
+        r->ready = true;
+        events_info(&r->events, "leader", "this node leads in term %llu",
+                    (unsigned long long)t->term);
+        if (r->on_leader != NULL)
+            r->on_leader(r->arg, true);
+        submit_pump(r);
+    }
+    free(t);
+}
+
+static void takeover_applied(struct errand *errand)
+{
+    struct takeover *t = CONTAINER_OF(errand, struct takeover, errand);
+    errand->run = takeover_done;
+    mailbox_push(&t->repl->errands, &errand->letter);
+}
+
+static void on_barrier(struct raft_barrier *req, int status)
+{
+    struct takeover *t = CONTAINER_OF(req, struct takeover, req);
+    struct repl *r = t->repl;
+    r->barrier = false;
+    if (status != 0) {
+        free(t); /* asked for again if it leads again */
+        return;
+    }
+    if (r->guard.leader_commit_first == 0)
+        r->guard.leader_commit_first = raft_commit_index(&r->raft);
+    t->errand.run = takeover_applied;
+    applier_run(&r->applier, &t->errand);
+}
+
+static void begin_takeover(struct repl *r)
+{
+    struct takeover *t = calloc(1, sizeof *t);
+    if (t == NULL)
+        return; /* tried again next turn */
+    t->repl = r;
+    t->term = r->lead_term = raft_current_term(&r->raft);
+    int rv = raft_barrier(&r->raft, &t->req, on_barrier);
+    if (rv == 0) {
+        r->barrier = true;
+        return;
+    }
+    free(t);
+    if (rv != RAFT_NOTLEADER && rv != RAFT_NOSPACE)
+        events_fatal(&r->events, EXIT_RESTART, "barrier", "%s",
+                     raft_strerror(rv));
+}
+
+static void watch_leadership(struct repl *r)
+{
+    bool leads = raft_state(&r->raft) == RAFT_LEADER;
+    uint64_t term = raft_current_term(&r->raft);
+    if (r->leads && (!leads || term != r->lead_term))
+        lose_leadership(r);
+    if (leads && !r->leads && !r->barrier) {
+        begin_takeover(r);
+        r->leads = r->barrier;
+    }
+    raft_id id;
+    const char *address;
+    raft_leader(&r->raft, &id, &address);
+    if (id != r->seen_leader) {
+        if (id != 0)
+            r->leader_changes++;
+        r->seen_leader = id;
+        r->status_ms = 0;
+    }
+}
+
+static void on_turn(uv_prepare_t *turn)
+{
+    struct repl *r = turn->data;
+    if (r->raft_open && r->phase != PHASE_CLOSING) {
+        if (raft_state(&r->raft) == RAFT_UNAVAILABLE)
+            events_fatal(&r->events, EXIT_RESTART, "raft",
+                         "libraft gave up: %s", raft_errmsg(&r->raft));
+        watch_leadership(r);
+        submit_pump(r);
+        forward_flush(r);
+    }
+    uint64_t now = clock_mono_ms();
+    if (now - r->status_ms >= 5)
+        status_refresh(r, now);
+}
+
+/* --- stopping ------------------------------------------------------------- */
+
+static void begin_stop(struct errand *errand)
+{
+    struct repl *r = CONTAINER_OF(errand, struct repl, stop);
+    if (r->phase != PHASE_RUNNING || events_failed(&r->events)) {
+        submit_fail_waiting(r, ERR_CLOSED);
+        loop_close(r);
+        return;
+    }
+    r->phase = PHASE_DRAINING;
+    r->phase_until_ms = clock_mono_ms() + DRAIN_MS_MAX;
+    submit_fail_waiting(r, ERR_CLOSED);
+}
+
+static void on_transferred(struct raft_transfer *req)
+{
+    struct repl *r = req->data;
+    r->transferring = false;
+}
+
+/* The connected voter that has most of the log. */
+static uint64_t best_successor(struct repl *r)
+{
+    uint64_t best = 0, best_match = 0;
+    const struct raft_configuration *c = &r->raft.configuration;
+    for (unsigned i = 0; i < c->n; i++) {
+        const struct out_link *out = forward_peer(r, c->servers[i].id);
+        raft_index match = 0;
+        if (c->servers[i].role != RAFT_VOTER || out == NULL ||
+            !link_is_open(&out->link) ||
+            raft_match_index(&r->raft, c->servers[i].id, &match) != 0)
+            continue;
+        if (best == 0 || match > best_match) {
+            best = c->servers[i].id;
+            best_match = match;
+        }
+    }
+    return best;
+}
+
+static void stop_beat(struct repl *r, uint64_t now_ms)
+{
+    bool late = now_ms >= r->phase_until_ms;
+    if (r->phase == PHASE_DRAINING &&
+        (late ||
+         (r->submitter.proposal_count == 0 && forward_pending(r) == 0))) {
+        uint64_t to =
+            raft_state(&r->raft) == RAFT_LEADER ? best_successor(r) : 0;
+        r->phase = PHASE_HANDING;
+        r->phase_until_ms = now_ms + TRANSFER_MS_MAX;
+        r->transfer.data = r;
+        if (to != 0 &&
+            raft_transfer(&r->raft, &r->transfer, to, on_transferred) == 0)
+            r->transferring = true;
+        else
+            loop_close(r);
+    } else if (r->phase == PHASE_HANDING && (late || !r->transferring)) {
+        loop_close(r);
+    }
+}
+
+void loop_close(struct repl *r)
+{
+    r->phase = PHASE_CLOSING;
+    if (r->leads)
+        lose_leadership(r);
+    bootstrap_stop(r);
+    forward_close(r);
+    listener_close(&r->listener);
+    if (r->raft_open) {
+        r->guard.closing = true;
+        raft_close(&r->raft, on_raft_closed);
+    }
+    dialer_close(&r->dialer);
+    resolver_stop(r->resolver);
+    r->resolver = NULL;
+    uv_close((uv_handle_t *)&r->turn, NULL);
+    uv_close((uv_handle_t *)&r->beat, NULL);
+    /* Others may still ring; it must not keep the loop alive. */
+    uv_unref((uv_handle_t *)&r->wake);
+}
+
+static void on_beat(uv_timer_t *beat)
+{
+    struct repl *r = beat->data;
+    uint64_t now = clock_mono_ms();
+    listener_beat(&r->listener);
+    dialer_beat(&r->dialer);
+    if (r->phase == PHASE_WAITING) {
+        submit_beat(r, now);
+        if (r->bootstrap.count > 0 && !events_failed(&r->events))
+            bootstrap_beat(r, now);
+        return;
+    }
+    if (!r->raft_open || r->phase == PHASE_CLOSING)
+        return;
+    transport_beat(&r->transport);
+    forward_set_members(r);
+    forward_beat(r, now);
+    guard_beat(&r->guard, raft_last_index(&r->raft), now);
+    snapshot_beat(r);
+    submit_beat(r, now);
+    if (events_failed(&r->events))
+        submit_fail_waiting(r, ERR_CLOSED);
+    if (r->phase > PHASE_RUNNING)
+        stop_beat(r, now);
+}
+
+/* --- the peer port -------------------------------------------------------- */
+
+static const struct raft_server *member(const struct repl *r, uint64_t id)
+{
+    for (unsigned i = 0; i < r->raft.configuration.n; i++)
+        if (r->raft.configuration.servers[i].id == id)
+            return &r->raft.configuration.servers[i];
+    return NULL;
+}
+
+static void refuse(struct hello_answer *answer, enum hello_code code,
+                   const char *text)
+{
+    answer->code = code;
+    snprintf(answer->text, sizeof answer->text, "%s", text);
+}
+
+static void judge(void *arg, const struct hello *hello,
+                  struct hello_answer *answer)
+{
+    struct repl *r = arg;
+    answer->raft_id = r->identity.raft_id;
+    memcpy(answer->cluster_id, r->identity.cluster_id, CLUSTER_ID_SIZE);
+    memcpy(answer->name, r->name, sizeof answer->name);
+    answer->empty = !identity_is_bootstrapped(&r->identity);
+    if (hello->channel == HELLO_PROBE)
+        return;
+    if (hello->channel == HELLO_BULK)
+        refuse(answer, HELLO_BAD_CHANNEL, "the bulk channel is not there yet");
+    else if (r->phase == PHASE_WAITING || r->phase == PHASE_CLOSING)
+        refuse(answer, HELLO_NOT_READY, "this node is not in a cluster yet");
+    else if (memcmp(hello->cluster_id, r->identity.cluster_id,
+                    CLUSTER_ID_SIZE) != 0)
+        refuse(answer, HELLO_FOREIGN, "this node is of another cluster");
+    else if (hello->target_id != 0 && hello->target_id != r->identity.raft_id)
+        refuse(answer, HELLO_NOT_ME, "this node has another raft id");
+    else if (member(r, hello->raft_id) == NULL ||
+             hello->raft_id == r->identity.raft_id)
+        refuse(answer, HELLO_STRANGER, "the raft id is not a member's");
+}
+
+static void welcome(void *arg, const struct hello *hello, uv_tcp_t *stream)
+{
+    struct repl *r = arg;
+    const struct raft_server *server = member(r, hello->raft_id);
+    transport_peer_seen(&r->transport, hello->raft_id);
+    forward_peer_seen(r, hello->raft_id);
+    if (hello->channel == HELLO_RAFT)
+        /* The address as the configuration has it: libraft compares strings.*/
+        transport_accept(&r->transport, hello->raft_id, server->address,
+                         stream);
+    else
+        forward_accept(r, hello->raft_id, stream);
+}
+
+static void rejected(void *arg, const char *source, const char *why)
+{
+    struct repl *r = arg;
+    if (r->phase != PHASE_WAITING &&
+        events_may_tell(&r->events, source, clock_mono_ms()))
+        events_warn(&r->events, "peer_rejected", "%s: %s", source, why);
+}

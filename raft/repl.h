@@ -1,0 +1,129 @@
+/* The inside of one replica, for the files that make it up: replica.c (start,
+ * stop), loop.c (the turn of the raft loop), submit.c, forward.c, snapshot.c,
+ * bootstrap.c, status.c. Unless said otherwise the raft loop owns it. */
+#pragma once
+
+#include "raft/applier.h"
+#include "raft/bootstrap.h"
+#include "raft/forward.h"
+#include "raft/guard.h"
+#include "raft/identity.h"
+#include "raft/listener.h"
+#include "raft/submit.h"
+#include "raft/transport.h"
+
+enum {
+    BEAT_MS = 20,
+    DRAIN_MS_MAX = 1000,    /* for what is in flight at a stop */
+    TRANSFER_MS_MAX = 1000, /* for handing leadership over */
+};
+
+/*            start (bootstrapped)
+ *   WAITING ----------------------> RUNNING -> DRAINING -> HANDING -> CLOSING
+ *      |         bootstrap             ^           |                     ^
+ *      +-------------------------------+           +---------------------+
+ *      +-- stop --> CLOSING                         (not leader, or alone)   */
+enum phase {
+    PHASE_WAITING,
+    PHASE_RUNNING,
+    PHASE_DRAINING,
+    PHASE_HANDING,
+    PHASE_CLOSING
+};
+
+struct repl {
+    /* set by repl_start, then only read: any thread */
+    char name[NODE_NAME_LENGTH_MAX + 1];
+    char address[PEER_ADDRESS_LENGTH_MAX + 1];
+    char *data_dir; /* owned */
+    char *raft_dir; /* owned */
+    struct repl_peer initial[PEERS_MAX];
+    size_t initial_count;
+    unsigned election_timeout_ms, heartbeat_ms;
+    struct store *store; /* borrowed */
+    repl_leader_fn *on_leader;
+    void *arg;
+    uint16_t port;
+    int lock_fd;
+
+    struct events events;
+
+    /* into the loop, from any thread */
+    uv_async_t wake;
+    struct mailbox submissions; /* struct submission */
+    struct mailbox errands;     /* struct errand */
+
+    struct applier applier;
+
+    /* the loop's */
+    pthread_t thread;
+    bool thread_started, applier_started;
+    uv_loop_t loop;
+    uv_prepare_t turn;
+    uv_timer_t beat;
+    enum phase phase;
+    uint64_t phase_until_ms;
+    struct identity identity;
+    struct resolver *resolver; /* owned until resolver_stop */
+    struct dialer dialer;
+    struct listener listener;
+    struct transport transport;
+    struct bootstrap bootstrap;
+    struct guard guard;
+    struct raft_fsm fsm;
+    struct raft raft;
+    bool raft_open, raft_closed;
+    struct submitter submitter;
+    struct forward forward;
+    uint64_t handed_index; /* newest index that the applier has or had */
+    struct errand stop;
+    struct raft_transfer transfer;
+    bool transferring;
+
+    /* leadership as the loop has seen it */
+    bool leads;   /* libraft says so */
+    bool ready;   /* …and everything before was applied: on_leader(true) */
+    bool barrier; /* under way */
+    uint64_t lead_term;
+    uint64_t seen_leader; /* id */
+    uint64_t leader_changes;
+    uint64_t failed; /* submissions that ended in ERR_* on the loop */
+
+    pthread_mutex_t status_lock;
+    struct repl_status status; /* under status_lock */
+    uint64_t status_ms;
+};
+
+/* --- loop.c --------------------------------------------------------------- */
+
+/* Opens libraft on r->raft_dir; with @configuration bootstraps it first and
+ * makes the cluster id durable. */
+NODISCARD int repl_raft_open(struct repl *r,
+                             const struct raft_configuration *configuration,
+                             const uint8_t *cluster_id, struct errmsg *e);
+
+NODISCARD int loop_init(struct repl *r, struct errmsg *e);
+void *loop_main(void *arg);
+
+/* Closes everything but r->wake; the loop ends when that is done. */
+void loop_close(struct repl *r);
+
+/* Any thread. */
+void loop_wake(void *arg);
+
+/* Leader in the middle of its work: may propose. */
+static inline bool repl_may_propose(const struct repl *r)
+{
+    return r->phase == PHASE_RUNNING && r->leads && r->ready;
+}
+
+/* --- snapshot.c ----------------------------------------------------------- */
+
+void snapshot_init(struct repl *r);
+
+/* Sets libraft's thresholds by the bytes in the log. */
+void snapshot_beat(struct repl *r);
+
+/* --- status.c ------------------------------------------------------------- */
+
+void status_refresh(struct repl *r, uint64_t now_ms);

@@ -1,0 +1,209 @@
+#define _GNU_SOURCE /* nftw */
+#include "raft/test/cluster.h"
+
+#include <arpa/inet.h>
+#include <ftw.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+void sleep_ms(unsigned ms)
+{
+    struct timespec t = {.tv_sec = ms / 1000,
+                         .tv_nsec = (long)(ms % 1000) * 1000000};
+    nanosleep(&t, NULL);
+}
+
+static uint16_t free_port(void)
+{
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof a;
+    assert_int_equal(bind(fd, (struct sockaddr *)&a, size), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &size), 0);
+    close(fd);
+    return ntohs(a.sin_port);
+}
+
+static void on_event(void *arg, enum repl_event_kind kind, const char *event,
+                     const char *message, int exit_code)
+{
+    struct node *n = arg;
+    if (getenv("RAFT_TEST_VERBOSE") != NULL)
+        fprintf(stderr, "%s: %s: %s\n", n->name, event, message);
+    if (kind == REPL_FATAL)
+        atomic_store(&n->fatal_code, exit_code);
+    if (kind == REPL_WARN)
+        atomic_fetch_add(&n->warnings, 1);
+}
+
+static void on_leader(void *arg, bool leads)
+{
+    struct node *n = arg;
+    atomic_store(&n->leads, leads);
+}
+
+static void on_applied(void *arg, uint64_t index)
+{
+    struct node *n = arg;
+    atomic_store(&n->applied, index);
+}
+
+void cluster_init(struct cluster *c, size_t count)
+{
+    memset(c, 0, sizeof *c);
+    c->count = count;
+    for (size_t i = 0; i < count; i++) {
+        struct node *n = &c->nodes[i];
+        snprintf(n->name, sizeof n->name, "node-%c", (char)('a' + i));
+        strcpy(n->dir, "/tmp/holdfast-raft-XXXXXX");
+        assert_non_null(mkdtemp(n->dir));
+        n->port = free_port();
+        n->store = fake_store_create();
+        snprintf(c->peers[i].name, sizeof c->peers[i].name, "%s", n->name);
+        snprintf(c->peers[i].address, sizeof c->peers[i].address,
+                 "127.0.0.1:%u", n->port);
+    }
+}
+
+static int remove_one(const char *path, const struct stat *s, int flag,
+                      struct FTW *f)
+{
+    (void)s;
+    (void)flag;
+    (void)f;
+    return remove(path);
+}
+
+void cluster_deinit(struct cluster *c)
+{
+    for (size_t i = 0; i < c->count; i++)
+        cluster_stop(c, i);
+    for (size_t i = 0; i < c->count; i++) {
+        fake_store_destroy(c->nodes[i].store);
+        nftw(c->nodes[i].dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    }
+}
+
+void cluster_start(struct cluster *c, size_t i)
+{
+    struct node *n = &c->nodes[i];
+    char bind[32];
+    snprintf(bind, sizeof bind, "127.0.0.1:%u", n->port);
+    struct repl_options options = {
+        .name = n->name,
+        .data_dir = n->dir,
+        .peer_address = c->count > 1 ? c->peers[i].address : NULL,
+        .peer_bind = bind,
+        .initial_peers = c->peers,
+        .initial_peer_count = c->count > 1 ? c->count : 0,
+        .election_timeout_ms = 500,
+        .heartbeat_ms = 50,
+        .store = n->store,
+        .on_event = on_event,
+        .on_leader = on_leader,
+        .on_applied = on_applied,
+        .arg = n,
+    };
+    struct errmsg e = {""};
+    int rv = repl_start(&options, &n->repl, &e);
+    if (rv != 0)
+        print_message("%s: %s\n", n->name, e.text);
+    assert_int_equal(rv, 0);
+    assert_int_equal(repl_peer_port(n->repl), n->port);
+}
+
+void cluster_stop(struct cluster *c, size_t i)
+{
+    struct node *n = &c->nodes[i];
+    repl_stop(n->repl);
+    n->repl = NULL;
+    assert_false(atomic_load(&n->leads));
+}
+
+static bool find_leader(struct cluster *c, size_t *leader)
+{
+    for (size_t i = 0; i < c->count; i++)
+        if (c->nodes[i].repl != NULL && atomic_load(&c->nodes[i].leads)) {
+            *leader = i;
+            return true;
+        }
+    return false;
+}
+
+size_t cluster_leader(struct cluster *c)
+{
+    size_t leader = 0;
+    WAIT_FOR(find_leader(c, &leader), 10000);
+    return leader;
+}
+
+struct call {
+    struct submission submission;
+    struct buf record;
+    atomic_int status; /* 1 = not yet */
+};
+
+static void on_done(struct submission *s, int status)
+{
+    struct call *call = CONTAINER_OF(s, struct call, submission);
+    atomic_store(&call->status, status);
+}
+
+int cluster_submit(struct cluster *c, size_t i, uint64_t number, size_t size,
+                   unsigned timeout_ms, struct outcome *outcome)
+{
+    struct call *call = calloc(1, sizeof *call);
+    uint8_t *body = calloc(1, size < 8 ? 8 : size);
+    assert_non_null(call);
+    assert_non_null(body);
+    le64_put(body, number);
+    record_put(&call->record, RECORD_PRESENCE,
+               (struct bytes){body, size < 8 ? 8 : size});
+    free(body);
+    call->submission.record = buf_bytes(&call->record);
+    call->submission.done = on_done;
+    atomic_store(&call->status, 1);
+    repl_submit(c->nodes[i].repl, &call->submission);
+    for (unsigned waited = 0; atomic_load(&call->status) == 1; waited++) {
+        if (waited >= timeout_ms)
+            return -1000;
+        sleep_ms(1);
+    }
+    int status = atomic_load(&call->status);
+    if (outcome != NULL)
+        *outcome = call->submission.outcome;
+    buf_deinit(&call->record);
+    free(call);
+    return status;
+}
+
+static bool agree(struct cluster *c, uint64_t records)
+{
+    uint64_t digest = 0;
+    bool first = true;
+    for (size_t i = 0; i < c->count; i++) {
+        if (c->nodes[i].repl == NULL)
+            continue;
+        if (fake_store_records(c->nodes[i].store) != records)
+            return false;
+        uint64_t d = fake_store_digest(c->nodes[i].store);
+        if (!first && d != digest)
+            return false;
+        digest = d;
+        first = false;
+    }
+    return true;
+}
+
+void cluster_converge(struct cluster *c, uint64_t records)
+{
+    WAIT_FOR(agree(c, records), 10000);
+}

@@ -1,0 +1,62 @@
+/* Replicas in one process on loopback ports and temporary directories, for the
+ * tests of replication. */
+#pragma once
+
+#include "raft/replica.h"
+#include "raft/test/fake_store.h"
+
+#include <stdatomic.h>
+#include <stddef.h>
+
+enum { NODES_MAX = 3 };
+
+struct node {
+    char name[16], dir[64];
+    uint16_t port;
+    struct repl *repl; /* NULL: stopped */
+    struct store *store;
+    atomic_int fatal_code; /* of the first REPL_FATAL, 0 = none */
+    atomic_int warnings;
+    atomic_bool leads;
+    _Atomic uint64_t applied; /* as on_applied told */
+    char last_warning[512];
+};
+
+struct cluster {
+    struct node nodes[NODES_MAX];
+    struct repl_peer peers[NODES_MAX];
+    size_t count;
+};
+
+/* Directories and ports; nothing runs. */
+void cluster_init(struct cluster *c, size_t count);
+/* Stops what runs and removes everything. */
+void cluster_deinit(struct cluster *c);
+
+void cluster_start(struct cluster *c, size_t i);
+void cluster_stop(struct cluster *c, size_t i);
+
+/* Index of a node that leads and is ready; waits for it. */
+size_t cluster_leader(struct cluster *c);
+
+/* One record with @size bytes that begin with @number, through node @i. Returns
+ * the status, -1000 after @timeout_ms (then the submission is leaked on
+ * purpose: it may still be completed). */
+int cluster_submit(struct cluster *c, size_t i, uint64_t number, size_t size,
+                   unsigned timeout_ms, struct outcome *outcome);
+
+/* Waits until all running nodes have applied @records and agree. */
+void cluster_converge(struct cluster *c, uint64_t records);
+
+/* Polls for at most @timeout_ms. */
+#define WAIT_FOR(condition, timeout_ms)                                        \
+    do {                                                                       \
+        unsigned waited_ms = 0;                                                \
+        while (!(condition) && waited_ms < (timeout_ms)) {                     \
+            sleep_ms(5);                                                       \
+            waited_ms += 5;                                                    \
+        }                                                                      \
+        assert_true(condition);                                                \
+    } while (0)
+
+void sleep_ms(unsigned ms);

@@ -1,0 +1,157 @@
+#include "raft/test/fake_store.h"
+
+#include "base/assert.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <xxhash.h>
+
+enum { OUTCOMES_MAX = 65536 };
+
+struct state {
+    uint64_t index, term, log_time_ms, records, digest;
+};
+
+struct store {
+    pthread_mutex_t lock;
+    struct state now, flushed; /* under lock */
+    uint64_t skips, close_ms;  /* under lock */
+    struct outcome outcomes[OUTCOMES_MAX];
+};
+
+struct store *fake_store_create(void)
+{
+    struct store *s = calloc(1, sizeof *s);
+    ASSERT(s != NULL);
+    pthread_mutex_init(&s->lock, NULL);
+    return s;
+}
+
+void fake_store_destroy(struct store *s)
+{
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+void fake_store_crash(struct store *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->now = s->flushed;
+    pthread_mutex_unlock(&s->lock);
+}
+
+static size_t apply_records(struct store *s, struct reader *records)
+{
+    size_t count = 0;
+    struct record record;
+    int rv;
+    while ((rv = record_next(records, &record)) == 1) {
+        if (record.kind != RECORD_TICK)
+            s->now.records++;
+        s->now.digest =
+            XXH3_64bits_withSeed(record.body.data, record.body.size,
+                                 s->now.digest + (uint64_t)record.kind);
+        ASSERT(count < OUTCOMES_MAX);
+        s->outcomes[count++] =
+            (struct outcome){.code = OUTCOME_TAKEN, .value = s->now.records};
+    }
+    ASSERT(rv == 0);
+    return count;
+}
+
+int store_apply(struct store *s, uint64_t index, struct bytes entry,
+                struct apply_result *result, struct errmsg *e)
+{
+    struct reader records;
+    *result = (struct apply_result){0};
+    int rv = entry_open(entry, &result->header, &records, e);
+    if (rv != 0)
+        return rv;
+    pthread_mutex_lock(&s->lock);
+    if (index <= s->now.index) {
+        result->skipped = true;
+        s->skips++;
+    } else {
+        ASSERT(result->header.log_time_ms >= s->now.log_time_ms);
+        ASSERT(result->header.term >= s->now.term);
+        s->now.index = index;
+        s->now.term = result->header.term;
+        s->now.log_time_ms = result->header.log_time_ms;
+        result->count = apply_records(s, &records);
+        result->outcomes = s->outcomes;
+        if (s->close_ms != 0 && s->now.log_time_ms >= s->close_ms) {
+            s->close_ms = 0;
+            result->flush_due = true;
+        }
+    }
+    pthread_mutex_unlock(&s->lock);
+    return 0;
+}
+
+int store_flush(struct store *s, struct errmsg *e)
+{
+    (void)e;
+    pthread_mutex_lock(&s->lock);
+    s->flushed = s->now;
+    pthread_mutex_unlock(&s->lock);
+    return 0;
+}
+
+void store_status(struct store *s, struct store_status *out)
+{
+    pthread_mutex_lock(&s->lock);
+    *out = (struct store_status){.applied_index = s->now.index,
+                                 .applied_term = s->now.term,
+                                 .log_time_ms = s->now.log_time_ms,
+                                 .flushed_index = s->flushed.index,
+                                 .next_close_ms = s->close_ms};
+    pthread_mutex_unlock(&s->lock);
+}
+
+static struct store_status status_of(const struct store *s)
+{
+    struct store_status status;
+    store_status((struct store *)(uintptr_t)s, &status);
+    return status;
+}
+
+uint64_t store_applied_index(const struct store *s)
+{
+    return status_of(s).applied_index;
+}
+
+uint64_t store_log_time_ms(const struct store *s)
+{
+    return status_of(s).log_time_ms;
+}
+
+uint64_t fake_store_digest(struct store *s)
+{
+    pthread_mutex_lock(&s->lock);
+    uint64_t digest = s->now.digest;
+    pthread_mutex_unlock(&s->lock);
+    return digest;
+}
+
+uint64_t fake_store_records(struct store *s)
+{
+    pthread_mutex_lock(&s->lock);
+    uint64_t records = s->now.records;
+    pthread_mutex_unlock(&s->lock);
+    return records;
+}
+
+uint64_t fake_store_skips(struct store *s)
+{
+    pthread_mutex_lock(&s->lock);
+    uint64_t skips = s->skips;
+    pthread_mutex_unlock(&s->lock);
+    return skips;
+}
+
+void fake_store_want_close(struct store *s, uint64_t log_time_ms)
+{
+    pthread_mutex_lock(&s->lock);
+    s->close_ms = log_time_ms;
+    pthread_mutex_unlock(&s->lock);
+}

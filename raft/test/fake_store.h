@@ -1,0 +1,21 @@
+/* A state machine for tests of replication: it counts records and chains their
+ * bytes into a digest, so that replicas that differ in anything differ here. It
+ * lives longer than a replica and can lose what it did not flush. */
+#pragma once
+
+#include "store/store.h"
+
+struct store *fake_store_create(void);
+void fake_store_destroy(struct store *s);
+
+/* Back to the flushed state, as a crash leaves it. */
+void fake_store_crash(struct store *s);
+
+/* Over all records applied, in order. */
+uint64_t fake_store_digest(struct store *s);
+uint64_t fake_store_records(struct store *s);
+/* Entries that were applied before and skipped, since the start. */
+uint64_t fake_store_skips(struct store *s);
+
+/* From now on the store wants a tick at this log time. */
+void fake_store_want_close(struct store *s, uint64_t log_time_ms);

@@ -1,0 +1,412 @@
+/* Three replicas in one process: what the promises of raft/replica.h mean. */
+#include "raft/test/cluster.h"
+
+#include "base/clock.h"
+#include "raft/hello.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static struct cluster c;
+
+static int set_up(void **state)
+{
+    (void)state;
+    cluster_init(&c, 3);
+    for (size_t i = 0; i < c.count; i++)
+        cluster_start(&c, i);
+    return 0;
+}
+
+static int set_up_one(void **state)
+{
+    (void)state;
+    cluster_init(&c, 1);
+    cluster_start(&c, 0);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    bool fatal = false;
+    for (size_t i = 0; i < c.count; i++)
+        fatal = fatal || atomic_load(&c.nodes[i].fatal_code) != 0;
+    cluster_deinit(&c);
+    return fatal ? -1 : 0;
+}
+
+static void submit_ok(size_t node, uint64_t number, size_t size,
+                      struct outcome *outcome)
+{
+    int status = cluster_submit(&c, node, number, size, 10000, outcome);
+    assert_int_equal(status, 0);
+}
+
+static void
+a_record_goes_through_any_node_and_each_outcome_is_its_own(void **state)
+{
+    (void)state;
+    cluster_leader(&c);
+    uint64_t last_index = 0;
+    for (uint64_t n = 1; n <= 60; n++) {
+        struct outcome outcome;
+        /* Sizes of every remainder by 8: unpadded entries would be lost. */
+        submit_ok(n % 3, n, 8 + (size_t)n, &outcome);
+        assert_int_equal(outcome.code, OUTCOME_TAKEN);
+        assert_int_equal(outcome.value, n);
+        assert_true(outcome.index > last_index);
+        last_index = outcome.index;
+    }
+    cluster_converge(&c, 60);
+}
+
+static void a_single_node_founds_itself_and_takes_records(void **state)
+{
+    (void)state;
+    cluster_leader(&c);
+    struct outcome outcome;
+    submit_ok(0, 1, 100, &outcome);
+    assert_int_equal(outcome.value, 1);
+    cluster_stop(&c, 0);
+    fake_store_crash(c.nodes[0].store);
+    cluster_start(&c, 0);
+    cluster_leader(&c);
+    submit_ok(0, 2, 100, &outcome);
+    assert_int_equal(outcome.value, 2);
+}
+
+static void when_the_leader_stops_the_others_go_on_at_once(void **state)
+{
+    (void)state;
+    size_t old = cluster_leader(&c);
+    submit_ok(old, 1, 100, NULL);
+    cluster_stop(&c, old);
+    uint64_t start = clock_mono_ms();
+    size_t now = cluster_leader(&c);
+    /* Handed over, not timed out. */
+    assert_true(clock_mono_ms() - start < 450);
+    assert_int_not_equal(now, old);
+    submit_ok(3 - now - old, 2, 100, NULL);
+    cluster_start(&c, old);
+    submit_ok(old, 3, 100, NULL);
+    cluster_converge(&c, 3);
+}
+
+static void a_replica_that_was_away_catches_up(void **state)
+{
+    (void)state;
+    size_t leader = cluster_leader(&c), away = (leader + 1) % 3;
+    submit_ok(leader, 1, 100, NULL);
+    cluster_stop(&c, away);
+    for (uint64_t n = 2; n <= 20; n++)
+        submit_ok(leader, n, 1000, NULL);
+    cluster_start(&c, away);
+    cluster_converge(&c, 20);
+}
+
+static void
+a_restarted_replica_replays_what_its_store_lost_and_skips_the_rest(void **state)
+{
+    (void)state;
+    size_t leader = cluster_leader(&c);
+    for (uint64_t n = 1; n <= 20; n++)
+        submit_ok(n % 3, n, 100, NULL);
+    cluster_converge(&c, 20);
+    for (size_t i = 0; i < 3; i++)
+        cluster_stop(&c, i); /* flushes */
+    (void)leader;
+    for (size_t i = 0; i < 3; i++)
+        cluster_start(&c, i);
+    leader = cluster_leader(&c);
+    submit_ok(leader, 21, 100, NULL);
+    cluster_converge(&c, 21);
+    for (size_t i = 0; i < 3; i++)
+        assert_true(fake_store_skips(c.nodes[i].store) >= 20);
+}
+
+static void without_a_majority_nothing_is_acknowledged(void **state)
+{
+    (void)state;
+    size_t leader = cluster_leader(&c);
+    submit_ok(leader, 1, 100, NULL);
+    cluster_stop(&c, (leader + 1) % 3);
+    cluster_stop(&c, (leader + 2) % 3);
+    uint64_t before = fake_store_records(c.nodes[leader].store);
+    uint64_t start = clock_mono_ms();
+    int status = cluster_submit(&c, leader, 2, 100, 10000, NULL);
+    /* Never 0 (acknowledged before commit), and not for ever. */
+    assert_true(status == ERR_UNKNOWN || status == ERR_AGAIN);
+    status = cluster_submit(&c, leader, 3, 100, 10000, NULL);
+    assert_int_equal(status, ERR_AGAIN);
+    assert_true(clock_mono_ms() - start < 6000);
+    assert_int_equal(fake_store_records(c.nodes[leader].store), before);
+}
+
+static void a_submission_waits_for_a_leader_that_comes(void **state)
+{
+    (void)state;
+    /* Right after the start there is no leader yet. */
+    submit_ok(1, 1, 100, NULL);
+    cluster_converge(&c, 1);
+}
+
+enum { CALLS = 3000 };
+
+struct flood_call {
+    struct submission submission;
+    struct buf record;
+};
+
+static struct flood_call calls[CALLS];
+static atomic_int flood_ok, flood_other;
+
+static void on_flood_done(struct submission *s, int status)
+{
+    (void)s;
+    atomic_fetch_add(status == 0 ? &flood_ok : &flood_other, 1);
+}
+
+static void many_records_at_once_are_packed_into_few_entries(void **state)
+{
+    (void)state;
+    size_t leader = cluster_leader(&c);
+    atomic_store(&flood_ok, 0);
+    atomic_store(&flood_other, 0);
+    uint8_t body[1024] = {0};
+    for (size_t i = 0; i < CALLS; i++) {
+        le64_put(body, i);
+        buf_clear(&calls[i].record);
+        record_put(&calls[i].record, RECORD_PRESENCE,
+                   (struct bytes){body, 200 + i % 800});
+        calls[i].submission = (struct submission){
+            .record = buf_bytes(&calls[i].record), .done = on_flood_done};
+        repl_submit(c.nodes[i % 3].repl, &calls[i].submission);
+    }
+    WAIT_FOR(atomic_load(&flood_ok) + atomic_load(&flood_other) == CALLS,
+             20000);
+    assert_int_equal(atomic_load(&flood_ok), CALLS);
+    cluster_converge(&c, CALLS);
+    struct repl_status status;
+    repl_status(c.nodes[leader].repl, &status);
+    assert_true(status.entries < CALLS / 10);
+    for (size_t i = 0; i < CALLS; i++)
+        buf_deinit(&calls[i].record);
+    memset(calls, 0, sizeof calls);
+}
+
+static void a_record_larger_than_the_goal_travels_alone(void **state)
+{
+    (void)state;
+    size_t leader = cluster_leader(&c);
+    submit_ok(leader, 1, 900 * 1000, NULL);
+    submit_ok((leader + 1) % 3, 2, 900 * 1000, NULL);
+    assert_int_equal(cluster_submit(&c, leader, 3, 2 * 1024 * 1024, 1000, NULL),
+                     ERR_INVALID);
+    cluster_converge(&c, 2);
+}
+
+static void an_open_minute_gets_its_tick_and_only_then(void **state)
+{
+    (void)state;
+    size_t leader = cluster_leader(&c);
+    submit_ok(leader, 1, 100, NULL);
+    struct repl_status before, after;
+    sleep_ms(500);
+    repl_status(c.nodes[leader].repl, &before);
+    sleep_ms(500);
+    repl_status(c.nodes[leader].repl, &after);
+    assert_int_equal(before.entries, after.entries);
+    uint64_t when = clock_wall_ms() + 300;
+    for (size_t i = 0; i < 3; i++)
+        fake_store_want_close(c.nodes[i].store, when);
+    for (size_t i = 0; i < 3; i++)
+        WAIT_FOR(store_log_time_ms(c.nodes[i].store) >= when, 3000);
+    repl_status(c.nodes[leader].repl, &after);
+    assert_int_equal(after.entries, before.entries + 1);
+}
+
+/* --- strangers at the peer port ------------------------------------------- */
+
+static int dial_port(uint16_t port)
+{
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_port = htons(port),
+                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
+    struct timeval timeout = {.tv_sec = 8};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
+    return fd;
+}
+
+/* Sends @data and reads until the node hangs up; what came, at most @room. */
+static size_t say(uint16_t port, const void *data, size_t size, uint8_t *out,
+                  size_t room)
+{
+    int fd = dial_port(port);
+    ssize_t sent = send(fd, data, size, MSG_NOSIGNAL);
+    (void)sent;
+    size_t got = 0;
+    uint8_t rest[512];
+    for (;;) {
+        ssize_t n = recv(fd, rest, sizeof rest, 0);
+        if (n <= 0) {
+            assert_true(n == 0 || errno == ECONNRESET || errno == EPIPE);
+            break;
+        }
+        for (ssize_t i = 0; i < n && got < room; i++)
+            out[got++] = rest[i];
+    }
+    close(fd);
+    return got;
+}
+
+static enum hello_code say_hello(uint16_t port, const struct hello *hello)
+{
+    uint8_t data[HELLO_SIZE], out[HELLO_ANSWER_SIZE];
+    hello_encode(hello, data);
+    size_t got = say(port, data, sizeof data, out, sizeof out);
+    struct hello_answer answer;
+    struct errmsg e;
+    assert_int_equal(hello_answer_decode((struct bytes){out, got}, &answer, &e),
+                     1);
+    return answer.code;
+}
+
+static void strangers_are_sent_away_and_disturb_nobody(void **state)
+{
+    (void)state;
+    size_t leader = cluster_leader(&c);
+    uint16_t port = c.nodes[leader].port;
+    struct repl_status status;
+    repl_status(c.nodes[leader].repl, &status);
+    uint8_t noise[4096];
+    srand(1);
+    for (int round = 0; round < 20; round++) {
+        for (size_t i = 0; i < sizeof noise; i++)
+            noise[i] = (uint8_t)rand();
+        assert_int_equal(say(port, noise, sizeof noise, NULL, 0), 0);
+    }
+    struct hello hello = {.channel = HELLO_RAFT, .raft_id = 12345};
+    strcpy(hello.name, "stranger");
+    strcpy(hello.address, "127.0.0.1:1");
+    assert_int_equal(say_hello(port, &hello), HELLO_FOREIGN);
+    memcpy(hello.cluster_id, status.cluster_id, sizeof hello.cluster_id);
+    assert_int_equal(say_hello(port, &hello), HELLO_STRANGER);
+    hello.raft_id = status.raft_id;
+    assert_int_equal(say_hello(port, &hello), HELLO_STRANGER);
+    hello.target_id = 77;
+    assert_int_equal(say_hello(port, &hello), HELLO_NOT_ME);
+    uint8_t data[HELLO_SIZE + 8] = {0}, out[HELLO_ANSWER_SIZE];
+    hello_encode(&hello, data);
+    data[8] = 9; /* version */
+    assert_int_equal(say(port, data, HELLO_SIZE, out, sizeof out),
+                     HELLO_ANSWER_SIZE);
+    hello_encode(&hello, data); /* and bytes after it */
+    assert_int_equal(say(port, data, sizeof data, NULL, 0), 0);
+    submit_ok(leader, 1, 100, NULL);
+    cluster_converge(&c, 1);
+    /* Told, but not once per knock. */
+    int warnings = atomic_load(&c.nodes[leader].warnings);
+    assert_true(warnings >= 1 && warnings <= 2);
+}
+
+static void a_member_that_sends_nonsense_frames_is_cut_off(void **state)
+{
+    (void)state;
+    size_t leader = cluster_leader(&c);
+    uint16_t port = c.nodes[leader].port;
+    struct repl_status status, other;
+    repl_status(c.nodes[leader].repl, &status);
+    repl_status(c.nodes[(leader + 1) % 3].repl, &other);
+    struct hello hello = {.channel = HELLO_FORWARD, .raft_id = other.raft_id};
+    memcpy(hello.cluster_id, status.cluster_id, sizeof hello.cluster_id);
+    strcpy(hello.name, "node-x");
+    strcpy(hello.address, "127.0.0.1:1");
+    uint8_t data[HELLO_SIZE], answer[HELLO_ANSWER_SIZE];
+    hello_encode(&hello, data);
+    int fd = dial_port(port);
+    assert_int_equal(send(fd, data, sizeof data, 0), (ssize_t)sizeof data);
+    assert_int_equal(recv(fd, answer, sizeof answer, MSG_WAITALL),
+                     (ssize_t)sizeof answer);
+    /* A submit that is no record is refused, not proposed… */
+    uint8_t submit[8 + 8 + 4] = {12, 0, 0, 0, 1, 0, 0, 0, 7};
+    memset(submit + 16, 0xff, 4);
+    assert_int_equal(send(fd, submit, sizeof submit, 0),
+                     (ssize_t)sizeof submit);
+    uint8_t result[40];
+    assert_int_equal(recv(fd, result, sizeof result, MSG_WAITALL),
+                     (ssize_t)sizeof result);
+    assert_int_equal(le32_get(result + 16), -ERR_INVALID);
+    /* …and a frame beyond all bounds ends the connection. */
+    uint8_t huge[8] = {0xff, 0xff, 0xff, 0x7f, 1};
+    assert_int_equal(send(fd, huge, sizeof huge, 0), (ssize_t)sizeof huge);
+    ssize_t n;
+    do
+        n = recv(fd, result, sizeof result, 0);
+    while (n > 0);
+    assert_true(n == 0 || errno == ECONNRESET);
+    close(fd);
+    submit_ok(leader, 1, 100, NULL);
+    cluster_converge(&c, 1);
+}
+
+static void the_status_knows_the_cluster(void **state)
+{
+    (void)state;
+    size_t leader = cluster_leader(&c);
+    submit_ok((leader + 1) % 3, 1, 100, NULL);
+    sleep_ms(700); /* a ping */
+    for (size_t i = 0; i < 3; i++) {
+        struct repl_status s;
+        repl_status(c.nodes[i].repl, &s);
+        assert_true(s.bootstrapped && s.has_leader);
+        assert_int_equal(s.is_leader, i == leader);
+        assert_int_equal(s.node_count, 3);
+        assert_true(s.leader_commit_first > 0);
+        assert_true(clock_mono_ms() - s.heard_ms < 1000);
+        assert_true(clock_mono_ms() - s.loop_ticked_ms < 1000);
+        assert_true(clock_mono_ms() - s.applier_ticked_ms < 3000);
+        for (size_t k = 0; k < 3; k++) {
+            assert_true(s.nodes[k].connected);
+            assert_string_equal(s.nodes[k].role, "voter");
+            assert_true(s.nodes[k].name[0] == 'n');
+            if (s.nodes[k].id != s.raft_id)
+                assert_true(s.nodes[k].rtt_us > 0);
+        }
+    }
+}
+
+int main(void)
+{
+#define THREE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(
+            a_single_node_founds_itself_and_takes_records, set_up_one,
+            tear_down),
+        THREE(a_record_goes_through_any_node_and_each_outcome_is_its_own),
+        THREE(when_the_leader_stops_the_others_go_on_at_once),
+        THREE(a_replica_that_was_away_catches_up),
+        THREE(
+            a_restarted_replica_replays_what_its_store_lost_and_skips_the_rest),
+        THREE(without_a_majority_nothing_is_acknowledged),
+        THREE(a_submission_waits_for_a_leader_that_comes),
+        THREE(many_records_at_once_are_packed_into_few_entries),
+        THREE(a_record_larger_than_the_goal_travels_alone),
+        THREE(an_open_minute_gets_its_tick_and_only_then),
+        THREE(strangers_are_sent_away_and_disturb_nobody),
+        THREE(a_member_that_sends_nonsense_frames_is_cut_off),
+        THREE(the_status_knows_the_cluster),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,190 @@
+#include "raft/transport.h"
+
+#include "base/clock.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* One connect request of libraft. */
+struct attempt {
+    struct attempt *next;
+    struct transport *transport;
+    struct raft_uv_connect *req; /* libraft's */
+    struct dial *dial;           /* NULL: waits for its time */
+    uint64_t id, due_ms;
+    char address[PEER_ADDRESS_LENGTH_MAX + 1];
+};
+
+static int on_init(struct raft_uv_transport *base, raft_id id,
+                   const char *address);
+static int on_listen(struct raft_uv_transport *base, raft_uv_accept_cb cb);
+static int on_connect(struct raft_uv_transport *base,
+                      struct raft_uv_connect *req, raft_id id,
+                      const char *address, raft_uv_connect_cb cb);
+static void on_close(struct raft_uv_transport *base,
+                     raft_uv_transport_close_cb cb);
+
+void transport_init(struct transport *t, struct dialer *dialer,
+                    struct events *events)
+{
+    *t = (struct transport){
+        .base = {.version = 1,
+                 .impl = t,
+                 .init = on_init,
+                 .listen = on_listen,
+                 .connect = on_connect,
+                 .close = on_close},
+        .dialer = dialer,
+        .events = events,
+    };
+}
+
+static void free_stream(uv_handle_t *handle)
+{
+    raft_free(handle);
+}
+
+void transport_accept(struct transport *t, uint64_t id, const char *address,
+                      uv_tcp_t *stream)
+{
+    if (t->accept == NULL || t->closing)
+        uv_close((uv_handle_t *)stream, free_stream);
+    else
+        t->accept(&t->base, id, address, (uv_stream_t *)stream);
+}
+
+unsigned backoff_ms(unsigned failures)
+{
+    if (failures == 0)
+        return 0;
+    unsigned most = failures > 5 ? TRANSPORT_BACKOFF_MS_MAX : 50u << failures;
+    if (most > TRANSPORT_BACKOFF_MS_MAX)
+        most = TRANSPORT_BACKOFF_MS_MAX;
+    return most / 2 + (unsigned)(clock_mono_ns() / 1000) % (most / 2);
+}
+
+static unsigned *failures_of(struct transport *t, uint64_t id)
+{
+    for (size_t i = 0; i < PEERS_MAX; i++) {
+        if (t->peers[i].id == 0)
+            t->peers[i].id = id;
+        if (t->peers[i].id == id)
+            return &t->peers[i].failures;
+    }
+    return &t->peers[PEERS_MAX - 1].failures;
+}
+
+void transport_peer_seen(struct transport *t, uint64_t id)
+{
+    *failures_of(t, id) = 0;
+    for (struct attempt *a = t->attempts; a != NULL; a = a->next)
+        if (a->id == id)
+            a->due_ms = 0;
+}
+
+static void unlink_attempt(struct attempt *a)
+{
+    for (struct attempt **at = &a->transport->attempts; *at != NULL;
+         at = &(*at)->next)
+        if (*at == a) {
+            *at = a->next;
+            return;
+        }
+}
+
+static void on_dialed(void *arg, uv_tcp_t *stream,
+                      const struct hello_answer *answer, const char *why)
+{
+    struct attempt *a = arg;
+    struct transport *t = a->transport;
+    struct raft_uv_connect *req = a->req;
+    unsigned *failures = failures_of(t, a->id);
+    unlink_attempt(a);
+    if (stream == NULL) {
+        (*failures)++;
+        /* A refusal is somebody's mistake; silence is an ordinary outage. */
+        bool refused = answer != NULL && answer->code != HELLO_NOT_READY;
+        char source[sizeof a->address + 16];
+        snprintf(source, sizeof source, "dial %s", a->address);
+        if (*failures >= 3 &&
+            events_may_tell(t->events, source, clock_mono_ms())) {
+            if (refused)
+                events_warn(t->events, "peer_refused", "%s: %s", a->address,
+                            why);
+            else
+                events_info(t->events, "peer_unreachable", "%s: %s", a->address,
+                            why);
+        }
+    } else {
+        *failures = 0;
+    }
+    free(a);
+    req->cb(req, (uv_stream_t *)stream, stream == NULL ? RAFT_NOCONNECTION : 0);
+}
+
+void transport_beat(struct transport *t)
+{
+    uint64_t now = clock_mono_ms();
+    for (struct attempt *a = t->attempts; a != NULL; a = a->next)
+        if (a->dial == NULL && a->due_ms <= now)
+            a->dial = dial_start(t->dialer, HELLO_RAFT, a->id, a->address,
+                                 on_dialed, a);
+}
+
+/* --- what libraft calls --------------------------------------------------- */
+
+static int on_init(struct raft_uv_transport *base, raft_id id,
+                   const char *address)
+{
+    (void)base;
+    (void)id;
+    (void)address;
+    return 0;
+}
+
+static int on_listen(struct raft_uv_transport *base, raft_uv_accept_cb cb)
+{
+    struct transport *t = base->impl;
+    t->accept = cb;
+    return 0;
+}
+
+static int on_connect(struct raft_uv_transport *base,
+                      struct raft_uv_connect *req, raft_id id,
+                      const char *address, raft_uv_connect_cb cb)
+{
+    struct transport *t = base->impl;
+    struct attempt *a = calloc(1, sizeof *a);
+    if (a == NULL)
+        return RAFT_NOMEM;
+    if (strlen(address) > PEER_ADDRESS_LENGTH_MAX) {
+        free(a);
+        return RAFT_NAMETOOLONG;
+    }
+    req->cb = cb;
+    a->transport = t;
+    a->req = req;
+    a->id = id;
+    a->due_ms = clock_mono_ms() + backoff_ms(*failures_of(t, id));
+    strcpy(a->address, address);
+    a->next = t->attempts;
+    t->attempts = a;
+    transport_beat(t);
+    return 0;
+}
+
+static void on_close(struct raft_uv_transport *base,
+                     raft_uv_transport_close_cb cb)
+{
+    struct transport *t = base->impl;
+    t->closing = true;
+    while (t->attempts != NULL) {
+        struct attempt *a = t->attempts;
+        struct raft_uv_connect *req = a->req;
+        t->attempts = a->next;
+        dial_cancel(a->dial);
+        free(a);
+        req->cb(req, NULL, RAFT_CANCELED);
+    }
+    cb(base);
+}
