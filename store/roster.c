@@ -227,6 +227,7 @@ static bool same_key(const void *arg, uint32_t id)
 {
     const struct key_query *q = arg;
     const struct device *d = roster_device(q->r, id);
+    ASSERT(d != NULL); /* the index holds what is there */
     return memcmp(d->public_key, q->key, PUBLIC_KEY_SIZE) == 0;
 }
 
@@ -267,6 +268,7 @@ static bool same_identity(const void *arg, uint32_t id)
 {
     const struct identity_query *q = arg;
     const struct gateway *g = roster_gateway(q->r, id);
+    ASSERT(g != NULL);
     return g->location == q->location && g->kind == q->kind &&
            bytes_equal(bytes_of_string(g->identity), q->identity) &&
            (g->kind == GATEWAY_NATIVE ||
