@@ -1,0 +1,255 @@
+/* The store against the model: random command streams, a crash and a replay at
+ * every step, replicas that flush at other moments. HOLDFAST_SEED and
+ * HOLDFAST_STEPS choose another stream than the fixed ones. */
+#include "store/test/replica.h"
+#include "store/test/scenario.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* cmocka wants these four first */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+enum { LOG_MAX = 20000, WINDOW_MINUTES = 400 };
+
+struct logged {
+    uint64_t index;
+    struct buf entry; /* owned */
+};
+
+struct fixture {
+    struct model *model;
+    struct scenario scenario;
+    struct replica crashing, calm;
+    struct logged *log; /* owned */
+    size_t log_count;
+    uint64_t seed, next_index;
+    size_t step;
+};
+
+/* --- comparing --------------------------------------------------------------
+ */
+
+static void compare_series(const struct fixture *f, const struct query *q,
+                           const struct series *got, const struct series *want,
+                           size_t buckets)
+{
+    for (size_t b = 0; b < buckets; b++) {
+        const struct point *g = &got->points[b], *w = &want->points[b];
+        if (g->upload != w->upload || g->download != w->download ||
+            g->observed != w->observed)
+            fail_msg("seed %" PRIu64 " step %zu: location %u by %d series %u "
+                     "minute %" PRIu64 ": %" PRIu64 "/%" PRIu64
+                     "%s, the model says %" PRIu64 "/%" PRIu64 "%s",
+                     f->seed, f->step, q->location, (int)q->by, got->id,
+                     q->from_s / 60 + b, g->upload, g->download,
+                     g->observed ? "" : " (null)", w->upload, w->download,
+                     w->observed ? "" : " (null)");
+    }
+}
+
+static void compare_query(const struct fixture *f, const struct replica *r,
+                          const struct query *q)
+{
+    struct answer got, want;
+    struct errmsg e;
+    if (query_run(r->store, q, &got, &e) != 0)
+        fail_msg("%s", e.text);
+    model_query(f->model, q, &want);
+    assert_int_equal(got.log_time_ms, model_log_time_ms(f->model));
+    assert_int_equal(got.series_total, want.series_total);
+    assert_int_equal(got.series_count, want.series_count);
+    assert_int_equal(got.bucket_count, want.bucket_count);
+    for (size_t i = 0; i < got.series_count; i++) {
+        assert_int_equal(got.series[i].id, want.series[i].id);
+        assert_int_equal(got.series[i].upload, want.series[i].upload);
+        assert_int_equal(got.series[i].download, want.series[i].download);
+        compare_series(f, q, &got.series[i], &want.series[i], got.bucket_count);
+    }
+    answer_deinit(&got);
+    answer_deinit(&want);
+}
+
+struct presence_check {
+    const struct fixture *fixture;
+    size_t count;
+};
+
+static void compare_presence(void *arg, const struct presence *got)
+{
+    struct presence_check *check = arg;
+    struct presence want;
+    check->count++;
+    assert_true(model_slot(check->fixture->model, got->location, got->device,
+                           got->gateway, &want));
+    assert_int_equal(got->upload, want.upload);
+    assert_int_equal(got->download, want.download);
+    assert_int_equal(got->handshake_s, want.handshake_s);
+    assert_int_equal(got->sampled_ms, want.sampled_ms);
+    assert_string_equal(got->endpoint, want.endpoint);
+}
+
+static void compare_all(const struct fixture *f, const struct replica *r)
+{
+    uint64_t now = model_log_time_ms(f->model) / 60000;
+    struct query q = {.from_s = (now - WINDOW_MINUTES) * 60,
+                      .to_s = (now + 2) * 60,
+                      .resolution = BY_MINUTE};
+    for (q.location = 0; q.location <= 3; q.location++)
+        for (q.by = BY_NONE; q.by <= BY_DEVICE; q.by++)
+            compare_query(f, r, &q);
+    struct presence_check check = {.fixture = f};
+    assert_int_equal(query_presence(r->store, 0, compare_presence, &check), 0);
+    assert_int_equal(check.count, model_slot_count(f->model));
+}
+
+/* --- steps ------------------------------------------------------------------
+ */
+
+static void check_outcomes(const struct fixture *f, const struct replica *r,
+                           const struct model_step *step,
+                           const struct outcome *want)
+{
+    assert_false(r->result.skipped);
+    assert_int_equal(r->result.count, step->count);
+    for (size_t i = 0; i < step->count; i++) {
+        const struct outcome *got = &r->result.outcomes[i];
+        bool is_digest = step->commands[i].kind == MODEL_DIGEST;
+        if (got->code != want[i].code ||
+            (!is_digest && got->code != OUTCOME_NOTFOUND &&
+             step->commands[i].kind != MODEL_SETTINGS &&
+             got->value != want[i].value &&
+             !(want[i].value == 0 && got->value != 0 &&
+               step->commands[i].kind != MODEL_NATIVE)))
+            fail_msg("seed %" PRIu64 " step %zu record %zu (kind %d): outcome "
+                     "%d %" PRIu64 ", the model says %d %" PRIu64,
+                     f->seed, f->step, i, (int)step->commands[i].kind,
+                     (int)got->code, got->value, (int)want[i].code,
+                     want[i].value);
+    }
+}
+
+static void compare_digests(const struct fixture *f, uint64_t index)
+{
+    uint64_t a, b;
+    if (store_digest_at(f->calm.store, index, &a) != 0)
+        return;
+    assert_int_equal(store_digest_at(f->crashing.store, index, &b), 0);
+    if (a != b)
+        fail_msg("seed %" PRIu64 " step %zu: digests differ", f->seed, f->step);
+}
+
+/* Everything that was in memory is gone; the log brings it back. */
+static void crash_and_replay(struct fixture *f)
+{
+    struct replica *r = &f->crashing;
+    struct store_status status;
+    replica_crash(r);
+    replica_open(r);
+    store_status(r->store, &status);
+    assert_int_equal(status.applied_index, status.flushed_index);
+    size_t flushed = 0;
+    while (flushed < f->log_count &&
+           f->log[flushed].index <= status.flushed_index)
+        flushed++;
+    size_t first = flushed - scenario_random(&f->scenario,
+                                             (flushed < 5 ? flushed : 5) + 1);
+    for (size_t i = first; i < f->log_count; i++) {
+        replica_apply(r, f->log[i].index, buf_bytes(&f->log[i].entry));
+        assert_int_equal(r->result.skipped, i < flushed);
+    }
+}
+
+static void one_step(struct fixture *f)
+{
+    struct model_step step;
+    struct outcome want[MODEL_COMMANDS_MAX];
+    scenario_next(&f->scenario, &step);
+    model_apply(f->model, &step, want);
+    scenario_told(&f->scenario, &step, want);
+    struct logged *logged = &f->log[f->log_count++];
+    logged->index = f->next_index;
+    f->next_index += 1 + scenario_random(&f->scenario, 2);
+    step_encode(&step, &logged->entry);
+
+    replica_apply(&f->calm, logged->index, buf_bytes(&logged->entry));
+    check_outcomes(f, &f->calm, &step, want);
+    if (f->calm.result.flush_due)
+        replica_flush(&f->calm);
+
+    replica_apply(&f->crashing, logged->index, buf_bytes(&logged->entry));
+    check_outcomes(f, &f->crashing, &step, want);
+    compare_digests(f, logged->index);
+    unsigned percent = f->crashing.result.flush_due ? 60 : 8;
+    if (scenario_random(&f->scenario, 100) < percent)
+        replica_flush(&f->crashing);
+    crash_and_replay(f);
+}
+
+static void run_stream(uint64_t seed, size_t steps)
+{
+    struct fixture f = {.seed = seed, .next_index = 1};
+    print_message("seed %" PRIu64 ", %zu steps\n", seed, steps);
+    f.model = model_create();
+    f.log = calloc(steps + 1, sizeof *f.log);
+    assert_non_null(f.model);
+    assert_non_null(f.log);
+    scenario_init(&f.scenario, seed, f.model);
+    replica_init(&f.crashing);
+    replica_init(&f.calm);
+    for (f.step = 0; f.step < steps; f.step++) {
+        one_step(&f);
+        compare_all(&f, &f.crashing);
+        if (f.step % 8 == 0)
+            compare_all(&f, &f.calm);
+    }
+    struct model_step last = {.log_time_ms = model_log_time_ms(f.model),
+                              .count = 1,
+                              .commands[0].kind = MODEL_DIGEST};
+    struct buf entry = {0};
+    step_encode(&last, &entry);
+    replica_apply(&f.calm, f.next_index, buf_bytes(&entry));
+    replica_apply(&f.crashing, f.next_index, buf_bytes(&entry));
+    compare_digests(&f, f.next_index);
+    compare_all(&f, &f.calm);
+    buf_deinit(&entry);
+    for (size_t i = 0; i < f.log_count; i++)
+        buf_deinit(&f.log[i].entry);
+    free(f.log);
+    model_destroy(f.model);
+    replica_deinit(&f.crashing);
+    replica_deinit(&f.calm);
+}
+
+static uint64_t number_from_environment(const char *name, uint64_t otherwise)
+{
+    const char *value = getenv(name);
+    return value == NULL ? otherwise : strtoull(value, NULL, 0);
+}
+
+static void a_crash_at_every_step_changes_no_answer(void **state)
+{
+    (void)state;
+    size_t steps = number_from_environment("HOLDFAST_STEPS", 250);
+    uint64_t seed = number_from_environment("HOLDFAST_SEED", 0);
+    if (seed != 0) {
+        run_stream(seed, steps);
+        return;
+    }
+    for (seed = 1; seed <= 4; seed++)
+        run_stream(seed, steps);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_crash_at_every_step_changes_no_answer),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
