@@ -56,6 +56,7 @@ enum stream_end {
     STREAM_SUPERSEDED, /* value: the stored session */
     STREAM_NOTFOUND,   /* its location was deleted */
     STREAM_LIMIT,      /* too many gateways in the location */
+    STREAM_UNNAMED,    /* which of several gateways it is cannot be told */
     STREAM_BROKEN,     /* the log could not read what we wrote */
 };
 

@@ -254,7 +254,7 @@ void legacy_stream_pump(struct legacy_stream *s)
     if (!s->stamping)
         return; /* the barrier's end pumps every stream */
     if (!s->identified && s->identify != NULL && !s->identify(s)) {
-        s->end = STREAM_NOTFOUND;
+        s->end = STREAM_UNNAMED;
         return;
     }
     s->identified = true;

@@ -459,6 +459,12 @@ void call_finish_stream(struct call *c, enum stream_end end, uint64_t value)
         call_finish(c, GRPC_STATUS_RESOURCE_EXHAUSTED,
                     "location %u has too many gateways", c->location);
         return;
+    case STREAM_UNNAMED:
+        call_finish(c, GRPC_STATUS_FAILED_PRECONDITION,
+                    "several gateways are called %s here: call Config first, "
+                    "on this connection",
+                    c->hostname);
+        return;
     case STREAM_BROKEN:
         break;
     }
