@@ -188,7 +188,9 @@ static bool start(struct stream *s, const grpc_op *ops, size_t count,
 
 static bool start_receive(struct stream *s)
 {
-    grpc_op op = {.op = GRPC_OP_RECV_MESSAGE};
+    grpc_op op;
+    memset(&op, 0, sizeof op);
+    op.op = GRPC_OP_RECV_MESSAGE;
     op.data.recv_message.recv_message = &s->received;
     return start(s, &op, 1, &s->receive_tag);
 }
@@ -458,7 +460,9 @@ static void send_due(struct reporter *r)
     grpc_slice slice =
         grpc_slice_from_copied_buffer((const char *)batch.data, batch.size);
     grpc_byte_buffer *message = grpc_raw_byte_buffer_create(&slice, 1);
-    grpc_op op = {.op = GRPC_OP_SEND_MESSAGE};
+    grpc_op op;
+    memset(&op, 0, sizeof op);
+    op.op = GRPC_OP_SEND_MESSAGE;
     op.data.send_message.send_message = message;
     s->sending = start(s, &op, 1, &s->send_tag);
     grpc_byte_buffer_destroy(message);
