@@ -85,7 +85,7 @@ uint8_t *buf_reserve(struct buf *b, size_t size)
 {
     if (b->failed)
         return NULL;
-    if (b->capacity - b->size >= size)
+    if (b->data != NULL && b->capacity - b->size >= size)
         return b->data + b->size;
     size_t capacity = b->capacity < 64 ? 64 : b->capacity;
     while (capacity - b->size < size && capacity <= SIZE_MAX / 2)
