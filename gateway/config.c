@@ -1,6 +1,5 @@
 #include "gateway/config.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -156,8 +155,12 @@ static void read_environment(const char **values)
     for (size_t i = 0; i < SETTING_COUNT; i++) {
         char name[64];
         snprintf(name, sizeof name, "HOLDFAST_%s", settings[i].flag);
-        for (char *c = name; *c != '\0'; c++)
-            *c = *c == '-' ? '_' : (char)toupper((unsigned char)*c);
+        for (char *c = name; *c != '\0'; c++) {
+            if (*c == '-')
+                *c = '_';
+            else if (*c >= 'a' && *c <= 'z')
+                *c = (char)(*c - 'a' + 'A');
+        }
         const char *value = getenv(name);
         if ((value == NULL || *value == '\0') && settings[i].defguard != NULL)
             value = getenv(settings[i].defguard);

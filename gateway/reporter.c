@@ -298,8 +298,7 @@ void reporter_restart(struct reporter *r)
     r->next_open_ms = clock_mono_ms();
 }
 
-/* The last run of digits: where a node's refusal names a number, it does so at
- * the end. 0 if there is none. */
+/* The last run of digits; 0 if there is none. */
 static uint64_t number_in(const char *text, size_t length)
 {
     uint64_t value = 0;
@@ -314,11 +313,31 @@ static uint64_t number_in(const char *text, size_t length)
     return value;
 }
 
+/* What a refusal is about: in the trailer @key, or else at the end of the
+ * message. 0: neither names a number. */
+static uint64_t number_told(const struct stream *s, const char *key)
+{
+    for (size_t i = 0; i < s->trailers.count; i++) {
+        const grpc_metadata *m = &s->trailers.metadata[i];
+        if (grpc_slice_str_cmp(m->key, key) == 0)
+            return number_in((const char *)GRPC_SLICE_START_PTR(m->value),
+                             GRPC_SLICE_LENGTH(m->value));
+    }
+    return number_in((const char *)GRPC_SLICE_START_PTR(s->details),
+                     GRPC_SLICE_LENGTH(s->details));
+}
+
 /* A refusal that concerns the session. */
-static void refused(struct reporter *r, enum session_refusal refusal,
+static void refused(struct stream *s, enum session_refusal refusal,
                     const char *text, int length)
 {
-    uint64_t number = number_in(text, (size_t)length);
+    static const char *const keys[] = {
+        [REFUSAL_GAP] = "holdfast-expected-sequence",
+        [REFUSAL_SUPERSEDED] = "holdfast-stored-session",
+        [REFUSAL_MALFORMED] = "",
+    };
+    struct reporter *r = s->reporter;
+    uint64_t number = number_told(s, keys[refusal]);
     uint64_t old = r->session->id;
     enum session_state state =
         session_refused(r->session, refusal, number, clock_wall_ms());
@@ -364,13 +383,13 @@ static void on_status(struct stream *s)
                  (int)s->status, length, text);
     switch ((int)s->status) { /* a peer may send any number */
     case GRPC_STATUS_OUT_OF_RANGE:
-        refused(r, REFUSAL_GAP, text, length);
+        refused(s, REFUSAL_GAP, text, length);
         break;
     case GRPC_STATUS_ABORTED:
-        refused(r, REFUSAL_SUPERSEDED, text, length);
+        refused(s, REFUSAL_SUPERSEDED, text, length);
         break;
     case GRPC_STATUS_INVALID_ARGUMENT:
-        refused(r, REFUSAL_MALFORMED, text, length);
+        refused(s, REFUSAL_MALFORMED, text, length);
         least_ms = REPORTER_BACKOFF_MAX_MS;
         break;
     case GRPC_STATUS_UNAUTHENTICATED:

@@ -150,7 +150,7 @@ test('a fresh agent takes a session above the stored one', async () => {
     const stored = Date.now() + 1e9;
     const one = await core((stream, batch) => {
         if (batch.session > stored) acknowledge(stream, batch);
-        else refuse(status.ABORTED, `superseded by session ${stored}`)(stream);
+        else refuse(status.ABORTED, 'superseded', { 'holdfast-stored-session': `${stored}` })(stream);
     });
     agent = new Agent(wg, [one.url]);
     await until('reports', () => one.batches.some((b) => b.sequence === 3));

@@ -112,8 +112,11 @@ export class Core {
 export const acknowledge = (stream, batch) =>
     stream.write({ sequence: batch.sequence, applied_index: 1 });
 export const ignore = () => {};
-export const refuse = (code, details) => (stream) =>
-    stream.emit('error', Object.assign(new Error(details), { code, details }));
+export const refuse = (code, details, trailers = {}) => (stream) => {
+    const metadata = new grpc.Metadata();
+    for (const [key, value] of Object.entries(trailers)) metadata.set(key, value);
+    stream.emit('error', Object.assign(new Error(details), { code, details, metadata }));
+};
 
 export class Agent {
     constructor(wg, urls, ...flags) {
