@@ -189,9 +189,9 @@ static void half_close(struct call *c)
 }
 
 /* Hands the message over without a copy where it is in one piece. */
-static void message_take(struct call *c)
+static void message_take(struct call *c, const grpc_byte_buffer *message)
 {
-    grpc_slice_buffer *pieces = &c->incoming->data.raw.slice_buffer;
+    const grpc_slice_buffer *pieces = &message->data.raw.slice_buffer;
     struct buf *scratch = &c->server->scratch;
     struct bytes whole = {NULL, 0};
     if (pieces->count == 1) {
@@ -215,13 +215,16 @@ static void message_done(struct op *op, bool ok)
     struct call *c = op->call;
     c->operations--;
     c->reading = false;
-    if (!ok || c->incoming == NULL)
+    /* The method may ask for the next message, which libgrpc may put into
+     * c->incoming at once. */
+    grpc_byte_buffer *message = c->incoming;
+    c->incoming = NULL;
+    if (!ok || message == NULL)
         half_close(c);
     else if (!c->ended)
-        message_take(c);
-    if (c->incoming != NULL)
-        grpc_byte_buffer_destroy(c->incoming);
-    c->incoming = NULL;
+        message_take(c, message);
+    if (message != NULL)
+        grpc_byte_buffer_destroy(message);
     call_settle(c);
 }
 
