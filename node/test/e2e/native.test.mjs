@@ -44,7 +44,10 @@ class Report {
         }));
         this.call.on('data', (ack) => this.acks.push(ack));
         this.status = new Promise((resolve) => {
-            this.call.on('status', resolve);
+            this.call.on('status', (result) => {
+                this.result = result;
+                resolve(result);
+            });
         });
         this.call.on('error', () => {});
         this.status.then(() => this.connection.close());
@@ -58,10 +61,12 @@ class Report {
     }
 
     async acked(sequence) {
-        await until(`an ack of ${sequence} (have ` +
-            `${JSON.stringify(this.acks.at(-1) ?? null)})`,
-        () => this.acks.some((ack) => ack.sequence >= sequence), 5000, 2);
-        return this.acks.find((ack) => ack.sequence >= sequence);
+        const acks = () => this.acks.find((ack) => ack.sequence >= sequence);
+        await until(`an ack of ${sequence}`, () => acks() || this.result,
+            5000, 2);
+        assert.ok(acks(), `the stream ended before ${sequence} was ` +
+            `acknowledged: ${this.result?.code} ${this.result?.details}`);
+        return acks();
     }
 
     async ended(code, pattern) {
