@@ -96,13 +96,14 @@ int subnets_parse(const char *text, struct subnets *out)
     }
 }
 
-bool subnets_same_networks(const struct subnets *a, const struct subnets *b)
+bool subnets_keep_hosts(const struct subnets *before,
+                        const struct subnets *after)
 {
-    if (a->count != b->count)
+    if (before->count != after->count)
         return false;
-    for (size_t i = 0; i < a->count; i++) {
-        const struct subnet *x = &a->items[i], *y = &b->items[i];
-        if (x->size != y->size || x->prefix != y->prefix ||
+    for (size_t i = 0; i < before->count; i++) {
+        const struct subnet *x = &before->items[i], *y = &after->items[i];
+        if (x->size != y->size || y->prefix > x->prefix ||
             memcmp(x->network, y->network, x->size) != 0)
             return false;
     }
@@ -132,16 +133,22 @@ static uint64_t last_host_of_all(const struct subnets *s)
     return last;
 }
 
-/* The number of the gateway's own address; beyond any host when it is large. */
-static uint64_t gateway_host(const struct subnet *s)
+/* The number of an address in its subnet; UINT64_MAX when it is beyond any that
+ * is given out. */
+static uint64_t host_of(const struct subnet *s, const uint8_t *address)
 {
     uint64_t host = 0;
     for (unsigned i = 0; i < s->size; i++) {
         if (host > host_limit)
             return UINT64_MAX;
-        host = host << 8 | (uint8_t)(s->gateway[i] ^ s->network[i]);
+        host = host << 8 | (uint8_t)(address[i] ^ s->network[i]);
     }
-    return host;
+    return host <= host_limit ? host : UINT64_MAX;
+}
+
+static uint64_t gateway_host(const struct subnet *s)
+{
+    return host_of(s, s->gateway);
 }
 
 static bool is_gateway(const struct subnets *s, uint64_t host)
@@ -209,6 +216,22 @@ void subnets_put_addresses(const struct subnets *s, uint32_t host,
         put_address(subnet, address, text);
         buf_printf(out, "%s%s", i == 0 ? "" : ",", text);
     }
+}
+
+uint32_t subnets_host_of(const struct subnets *s, const char *addresses)
+{
+    char text[ADDRESS_TEXT_SIZE];
+    uint8_t address[ADDRESS_SIZE_MAX];
+    size_t length = strcspn(addresses, ",");
+    if (s->count == 0 || length >= sizeof text)
+        return 0;
+    memcpy(text, addresses, length);
+    text[length] = '\0';
+    const struct subnet *first = &s->items[0];
+    if (inet_pton(first->size == 4 ? AF_INET : AF_INET6, text, address) != 1)
+        return 0;
+    uint64_t host = host_of(first, address);
+    return host > last_host(first) ? 0 : (uint32_t)host;
 }
 
 bool subnets_gateway_in(const struct subnets *s, const char *addresses)

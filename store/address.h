@@ -1,8 +1,8 @@
 /* Addresses of a location: its list of CIDRs, and the allotment of one host
  * number to a device, which gives it one address in every CIDR. Host numbers
- * count up and are never used twice, so that an address in old firewall rules
- * or logs never means another device. Pure; the roster calls it from apply, so
- * the same input gives the same address on every node. */
+ * count up, so that an address in old firewall rules or logs means another
+ * device as late as possible. Pure; the roster calls it from apply, so the same
+ * input gives the same address on every node. */
 #pragma once
 
 #include "base/bytes.h"
@@ -26,8 +26,11 @@ struct subnets {
  * ERR_INVALID: not an address, too many, or two that overlap. */
 NODISCARD int subnets_parse(const char *text, struct subnets *out);
 
-/* The same networks in the same order; the gateways' addresses may differ. */
-bool subnets_same_networks(const struct subnets *a, const struct subnets *b);
+/* Does every host number of @before mean the same addresses in @after? So it
+ * is when the networks are the same, or grew at their end; the gateways' own
+ * addresses may differ. */
+bool subnets_keep_hosts(const struct subnets *before,
+                        const struct subnets *after);
 
 /* How many host numbers are left when @next_host is the next. */
 uint64_t subnets_room(const struct subnets *s, uint32_t next_host);
@@ -40,6 +43,9 @@ bool subnets_allot(const struct subnets *s, uint32_t *next_host,
 /* The comma list of @host's addresses, one a subnet; no mask. */
 void subnets_put_addresses(const struct subnets *s, uint32_t host,
                            struct buf *out);
+
+/* The inverse: the number of a list that was written so; 0 for any other. */
+uint32_t subnets_host_of(const struct subnets *s, const char *addresses);
 
 /* Is one of the gateway's own addresses in this list, as written above? */
 bool subnets_gateway_in(const struct subnets *s, const char *addresses);

@@ -33,7 +33,8 @@ struct location {
     uint32_t peer_disconnect_threshold_s;    /* default 300 */
     bool accept_unknown_peers;
     uint64_t created_ms; /* log time */
-    uint32_t next_host;  /* address allotment: never reused */
+    uint32_t next_host;  /* address allotment: none is used again before all
+                            were used */
     uint32_t unclaimed;  /* devices that unknown keys made */
     uint32_t gateways;   /* that ever reported */
 };

@@ -220,8 +220,8 @@ static uint32_t device_at_gateway(const struct roster *r, uint32_t location,
     return 0;
 }
 
-/* In the same networks devices keep their addresses; in others all get new
- * ones, from the first host on. */
+/* Where the networks stay, or grow at their end, devices keep their addresses;
+ * in others all get new ones, from the first host on. */
 static int apply_location_change(struct command *c)
 {
     struct roster *r = c->r;
@@ -239,7 +239,7 @@ static int apply_location_change(struct command *c)
         return rc == ERR_NOMEM ? rc : finish(c, OUTCOME_INVALID, 0);
     rc = subnets_parse(l->address, &before);
     ASSERT(rc == 0);
-    bool readdress = !subnets_same_networks(&before, &after);
+    bool readdress = !subnets_keep_hosts(&before, &after);
     uint32_t holder = readdress ? 0 : device_at_gateway(r, id, &after);
     if (holder != 0)
         return finish(c, OUTCOME_EXISTS, holder);

@@ -50,14 +50,51 @@ static struct attachment *attachment_of(struct device *d, uint32_t location)
     return a == NULL ? NULL : &d->attachments[a - d->attachments];
 }
 
+static int compare_hosts(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* The smallest host number that no device has: once all were used. There is
+ * one. ERR_NOMEM. */
+static int reuse_host(const struct roster *r, const struct location *l,
+                      const struct subnets *subnets, uint32_t *host)
+{
+    uint32_t *used = calloc((size_t)r->devices.count + 1, sizeof *used);
+    if (used == NULL)
+        return ERR_NOMEM;
+    size_t count = 0, i = 0;
+    for (const struct device *d = roster_next_device(r, 0); d != NULL;
+         d = roster_next_device(r, d->id)) {
+        const struct attachment *a = device_attachment(d, l->id);
+        if (a != NULL)
+            used[count++] = subnets_host_of(subnets, a->addresses);
+    }
+    qsort(used, count, sizeof *used, compare_hosts);
+    uint32_t next = 1;
+    bool there;
+    while ((there = subnets_allot(subnets, &next, host))) {
+        while (i < count && used[i] < *host)
+            i++;
+        if (i == count || used[i] != *host)
+            break;
+    }
+    free(used);
+    ASSERT(there); /* the caller made sure of room */
+    return 0;
+}
+
 /* The next free addresses of the location, allocated; NULL without memory. */
-static char *allot_addresses(struct location *l, const struct subnets *subnets)
+static char *allot_addresses(const struct roster *r, struct location *l,
+                             const struct subnets *subnets)
 {
     if (subnets->count == 0)
         return text_copy((struct bytes){0});
     uint32_t host = 0;
-    bool allotted = subnets_allot(subnets, &l->next_host, &host);
-    ASSERT(allotted); /* the caller made sure of room */
+    if (!subnets_allot(subnets, &l->next_host, &host) &&
+        reuse_host(r, l, subnets, &host) != 0)
+        return NULL;
     struct buf text = {0};
     subnets_put_addresses(subnets, host, &text);
     char *copy = buf_failed(&text) ? NULL : text_copy(buf_bytes(&text));
@@ -73,7 +110,7 @@ static int attach(struct roster *r, struct device *d, struct location *l,
     if (grown == NULL)
         return ERR_NOMEM;
     d->attachments = grown;
-    char *addresses = allot_addresses(l, subnets);
+    char *addresses = allot_addresses(r, l, subnets);
     if (addresses == NULL)
         return ERR_NOMEM;
     size_t i = attachment_place(d, l->id);
@@ -116,7 +153,7 @@ int roster_readdress_all(struct roster *r, struct location *l)
         struct attachment *a = attachment_of(d, l->id);
         if (a == NULL)
             continue;
-        char *addresses = allot_addresses(l, &subnets);
+        char *addresses = allot_addresses(r, l, &subnets);
         if (addresses == NULL)
             return ERR_NOMEM;
         free(a->addresses);
@@ -136,6 +173,15 @@ void roster_detach_all(struct roster *r, uint32_t location)
     }
 }
 
+static uint64_t count_attached(const struct roster *r, uint32_t location)
+{
+    uint64_t count = 0;
+    for (const struct device *d = roster_next_device(r, 0); d != NULL;
+         d = roster_next_device(r, d->id))
+        count += device_attachment(d, location) != NULL;
+    return count;
+}
+
 bool roster_has_room_for(struct roster *r, const struct device *d)
 {
     for (struct location *l = id_table_next(&r->locations, 0); l != NULL;
@@ -144,7 +190,8 @@ bool roster_has_room_for(struct roster *r, const struct device *d)
             continue;
         struct subnets subnets;
         location_subnets(l, &subnets);
-        if (subnets_room(&subnets, l->next_host) == 0)
+        if (subnets_room(&subnets, l->next_host) == 0 &&
+            count_attached(r, l->id) >= subnets_room(&subnets, 1))
             return false;
     }
     return true;

@@ -143,16 +143,36 @@ static void what_is_no_list_of_networks_is_refused(void **state)
     assert_int_equal(parsed("").count, 0);
 }
 
-static void only_the_gateways_may_differ_in_the_same_networks(void **state)
+static void hosts_are_kept_where_networks_stay_or_grow(void **state)
 {
     (void)state;
     struct subnets a = parsed("10.6.0.1/24,fd00::1/64");
     struct subnets b = parsed("10.6.0.254/24, fd00::2/64");
     struct subnets c = parsed("10.6.0.1/25,fd00::1/64");
     struct subnets d = parsed("10.6.0.1/24");
-    assert_true(subnets_same_networks(&a, &b));
-    assert_false(subnets_same_networks(&a, &c));
-    assert_false(subnets_same_networks(&a, &d));
+    struct subnets grown = parsed("10.6.0.1/16,fd00::1/64");
+    struct subnets moved = parsed("10.6.1.1/24,fd00::1/64");
+    assert_true(subnets_keep_hosts(&a, &b));
+    assert_true(subnets_keep_hosts(&a, &grown));
+    assert_false(subnets_keep_hosts(&grown, &a));
+    assert_false(subnets_keep_hosts(&moved, &grown)); /* begins elsewhere */
+    assert_false(subnets_keep_hosts(&a, &moved));
+    assert_false(subnets_keep_hosts(&a, &c));
+    assert_false(subnets_keep_hosts(&a, &d));
+}
+
+static void a_number_is_found_again_in_its_addresses(void **state)
+{
+    (void)state;
+    struct subnets s = parsed("10.6.0.1/16,fd00::1/64");
+    assert_int_equal(subnets_host_of(&s, "10.6.1.2,fd00::102"), 258);
+    assert_int_equal(subnets_host_of(&s, "10.6.1.2"), 258);
+    assert_int_equal(subnets_host_of(&s, "10.7.0.2"), 0);
+    assert_int_equal(subnets_host_of(&s, "fd00::2"), 0);
+    assert_int_equal(subnets_host_of(&s, ""), 0);
+    s = parsed("fd00::1/64");
+    assert_int_equal(subnets_host_of(&s, "fd00::a:b"), 0xa000b);
+    assert_int_equal(subnets_host_of(&s, "fd00::1:0:0:2"), 0);
 }
 
 static void a_gateway_is_found_in_a_list_by_its_whole_address(void **state)
@@ -176,7 +196,8 @@ int main(void)
         cmocka_unit_test(tiny_and_huge_subnets_have_the_room_they_have),
         cmocka_unit_test(host_numbers_reach_across_bytes),
         cmocka_unit_test(what_is_no_list_of_networks_is_refused),
-        cmocka_unit_test(only_the_gateways_may_differ_in_the_same_networks),
+        cmocka_unit_test(hosts_are_kept_where_networks_stay_or_grow),
+        cmocka_unit_test(a_number_is_found_again_in_its_addresses),
         cmocka_unit_test(a_gateway_is_found_in_a_list_by_its_whole_address),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

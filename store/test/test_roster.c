@@ -212,7 +212,7 @@ static void a_users_device_is_in_every_location(void **state)
     assert_string_equal(roster_device(r, 1)->description, "");
 }
 
-static void ids_and_addresses_are_never_used_twice(void **state)
+static void ids_are_never_used_twice_and_addresses_late(void **state)
 {
     (void)state;
     check(create_location("10.1.0.1/24"), OUTCOME_TAKEN, 1);
@@ -287,6 +287,27 @@ static void new_networks_give_new_addresses_and_the_same_keep_them(void **state)
     check(create_device(3, 0), OUTCOME_TAKEN, 3);
     check_addresses(3, 1, "10.9.0.3");
     assert_int_equal(roster_location(r, 1)->private_key[0], 1); /* kept */
+}
+
+static void addresses_come_back_when_all_were_used(void **state)
+{
+    (void)state;
+    check(create_location("10.1.0.2/29"), OUTCOME_TAKEN, 1); /* .1, .3 to .6 */
+    for (uint8_t i = 1; i <= 5; i++)
+        check(create_device(i, 0), OUTCOME_TAKEN, i);
+    check(create_device(6, 0), OUTCOME_LIMIT, 0);
+    check(delete_device(4), OUTCOME_TAKEN, 4);
+    check(delete_device(2), OUTCOME_TAKEN, 2);
+    check(create_device(6, 0), OUTCOME_TAKEN, 6);
+    check_addresses(6, 1, "10.1.0.3");
+    check(create_device(7, 1), OUTCOME_TAKEN, 7);
+    check_addresses(7, 1, "10.1.0.5");
+    check(create_device(8, 0), OUTCOME_LIMIT, 0);
+    check(change_location(1, "10.1.0.2/24"), OUTCOME_TAKEN, 1); /* grows */
+    check_addresses(1, 1, "10.1.0.1");
+    check(create_device(8, 0), OUTCOME_TAKEN, 8);
+    check_addresses(8, 1, "10.1.0.7");
+    check(change_location(1, "10.1.0.2/29"), OUTCOME_LIMIT, 0);
 }
 
 static void a_device_moves_between_locations(void **state)
@@ -711,11 +732,12 @@ int main(void)
         CASE(the_first_settings_win_and_bring_the_admin_token),
         CASE(tokens_are_told_apart_by_hash_and_never_share_an_id),
         CASE(a_users_device_is_in_every_location),
-        CASE(ids_and_addresses_are_never_used_twice),
+        CASE(ids_are_never_used_twice_and_addresses_late),
         CASE(a_key_belongs_to_one_device),
         CASE(what_does_not_fit_changes_nothing),
         CASE(a_location_needs_no_addresses),
         CASE(new_networks_give_new_addresses_and_the_same_keep_them),
+        CASE(addresses_come_back_when_all_were_used),
         CASE(a_device_moves_between_locations),
         CASE(iteration_skips_what_is_gone),
         CASE(thousands_of_keys_come_change_and_go),

@@ -151,10 +151,11 @@ static uint32_t pick(uint32_t below)
 
 static void put_random_location(struct buf *out)
 {
-    static const char *const addresses[] = {"", "10.1.0.1/24", "10.1.0.200/24",
-                                            "10.2.0.1/28,fd02::1/64", "bad"};
+    static const char *const addresses[] = {
+        "",    "10.1.0.1/24", "10.1.0.20/24", "10.2.0.1/28,fd02::1/64",
+        "bad", "10.1.0.3/28"};
     struct location_spec spec = {.name = "somewhere",
-                                 .address = addresses[pick(5)],
+                                 .address = addresses[pick(6)],
                                  .port = (uint16_t)pick(65536),
                                  .accept_unknown_peers = pick(2) == 0,
                                  .private_key = {(uint8_t)pick(256)}};
@@ -252,6 +253,31 @@ static void do_random_work(struct roster *r, uint64_t step)
     buf_deinit(&b);
 }
 
+/* No two devices, and no device and gateway, have one address in a location. */
+static void check_addresses(const struct roster *r)
+{
+    const struct device *d, *other;
+    for (d = roster_next_device(r, 0); d != NULL;
+         d = roster_next_device(r, d->id)) {
+        for (size_t i = 0; i < d->attachment_count; i++) {
+            const struct attachment *a = &d->attachments[i], *b;
+            const struct location *l = roster_location(r, a->location);
+            size_t length = strlen(a->addresses);
+            assert_int_equal(length == 0, l->address[0] == '\0');
+            if (length == 0)
+                continue;
+            assert_false(strncmp(l->address, a->addresses, length) == 0 &&
+                         l->address[length] == '/');
+            for (other = roster_next_device(r, d->id); other != NULL;
+                 other = roster_next_device(r, other->id)) {
+                b = device_attachment(other, a->location);
+                assert_true(b == NULL ||
+                            strcmp(a->addresses, b->addresses) != 0);
+            }
+        }
+    }
+}
+
 /* --- cases --------------------------------------------------------------- */
 
 static void rows_hold_the_state_whenever_they_were_flushed(void **state)
@@ -265,6 +291,7 @@ static void rows_hold_the_state_whenever_they_were_flushed(void **state)
         random_state = seed;
         for (uint64_t step = 1; step <= 400; step++) {
             do_random_work(r, step);
+            check_addresses(r);
             if (step * seed % 37 == 0)
                 flush(r, &disk);
             if (step % 100 == 0) { /* a restart */
