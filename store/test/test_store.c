@@ -1,0 +1,610 @@
+/* The store through its front door: what it refuses to open, what a flush
+ * keeps, when a minute closes, what late samples, jumping clocks and expiry
+ * do. */
+#include "store/block.h"
+#include "store/environment.h"
+#include "store/test/replica.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* cmocka wants these four first */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#define T0 ((uint64_t)1700000040000) /* the beginning of a minute */
+
+/* --- fixture: one replica, one location, two devices, next index ------------
+ */
+
+struct world {
+    struct replica replica;
+    uint64_t index;
+};
+
+static void apply_step(struct world *w, const struct model_step *step)
+{
+    struct buf entry = {0};
+    step_encode(step, &entry);
+    replica_apply(&w->replica, ++w->index, buf_bytes(&entry));
+    buf_deinit(&entry);
+}
+
+static void apply_one(struct world *w, uint64_t log_time_ms,
+                      struct model_command command)
+{
+    struct model_step step = {.log_time_ms = log_time_ms, .count = 1};
+    step.commands[0] = command;
+    apply_step(w, &step);
+}
+
+static void tick(struct world *w, uint64_t log_time_ms)
+{
+    apply_one(w, log_time_ms, (struct model_command){.kind = MODEL_TICK});
+}
+
+/* Batch @sequence of session 1: device 1's upload counter. */
+static enum outcome_code report(struct world *w, uint64_t log_time_ms,
+                                uint64_t sampled_ms, uint64_t sequence,
+                                uint64_t upload)
+{
+    struct model_command command = {.kind = MODEL_NATIVE,
+                                    .location = 1,
+                                    .identity = 1,
+                                    .session = 1,
+                                    .sequence = sequence,
+                                    .sampled_ms = sampled_ms,
+                                    .peer_count = 1};
+    command.peers[0].device = 1;
+    command.peers[0].upload = upload;
+    apply_one(w, log_time_ms, command);
+    return w->replica.result.outcomes[0].code;
+}
+
+static int set_up(void **state)
+{
+    struct world *w = calloc(1, sizeof *w);
+    if (w == NULL)
+        return -1;
+    replica_init(&w->replica);
+    struct model_step step = {.log_time_ms = T0, .count = 4};
+    step.commands[0] =
+        (struct model_command){.kind = MODEL_SETTINGS, .retain_minute_s = 3600};
+    step.commands[1] = (struct model_command){.kind = MODEL_LOCATION_CREATE};
+    step.commands[2] =
+        (struct model_command){.kind = MODEL_DEVICE_CREATE, .key = 1};
+    step.commands[3] =
+        (struct model_command){.kind = MODEL_DEVICE_CREATE, .key = 2};
+    apply_step(w, &step);
+    *state = w;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct world *w = *state;
+    replica_deinit(&w->replica);
+    free(w);
+    return 0;
+}
+
+static void reopen(struct world *w)
+{
+    replica_crash(&w->replica);
+    replica_open(&w->replica);
+}
+
+/* Upload of the location in the minute that begins at @ms; -1 for null. */
+static int64_t upload_at(struct world *w, uint64_t ms)
+{
+    struct query q = {.location = 1,
+                      .from_s = ms / 60000 * 60,
+                      .to_s = ms / 60000 * 60 + 60,
+                      .resolution = BY_MINUTE};
+    struct answer a;
+    struct errmsg e;
+    if (query_run(w->replica.store, &q, &a, &e) != 0)
+        fail_msg("%s", e.text);
+    int64_t upload = a.series[0].points[0].observed
+                         ? (int64_t)a.series[0].points[0].upload
+                         : -1;
+    answer_deinit(&a);
+    return upload;
+}
+
+static struct store_status status_of(struct world *w)
+{
+    struct store_status status;
+    store_status(w->replica.store, &status);
+    return status;
+}
+
+/* --- opening ----------------------------------------------------------------
+ */
+
+static int open_at(const char *path, struct errmsg *e)
+{
+    struct store *s;
+    struct store_options options = {path, 16 << 20};
+    int rc = store_open(&options, &s, e);
+    store_close(s);
+    return rc;
+}
+
+static void write_file(const char *directory, const char *name,
+                       const void *data, size_t size)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, data, size), size);
+    close(fd);
+}
+
+static void a_new_directory_is_private(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/holdfast-store-XXXXXX";
+    assert_non_null(mkdtemp(path));
+    assert_int_equal(rmdir(path), 0);
+    struct errmsg e;
+    assert_int_equal(open_at(path, &e), 0);
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0700);
+    remove_directory(path);
+}
+
+static void a_path_that_cannot_be_made_is_named(void **state)
+{
+    (void)state;
+    struct errmsg e;
+    assert_int_equal(open_at("/nonexistent/store", &e), ERR_IO);
+    assert_non_null(strstr(e.text, "/nonexistent/store"));
+}
+
+static void a_file_that_is_not_lmdb_is_refused(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/holdfast-store-XXXXXX";
+    assert_non_null(mkdtemp(path));
+    char junk[8192];
+    memset(junk, 'x', sizeof junk);
+    write_file(path, "data.mdb", junk, sizeof junk);
+    struct errmsg e;
+    assert_int_equal(open_at(path, &e), ERR_CORRUPT);
+    assert_non_null(strstr(e.text, path));
+    assert_non_null(strstr(e.text, "not a database of LMDB"));
+    remove_directory(path);
+}
+
+static void a_store_in_use_is_refused(void **state)
+{
+    struct world *w = *state;
+    struct errmsg e;
+    assert_int_equal(open_at(w->replica.path, &e), ERR_DENIED);
+    assert_non_null(strstr(e.text, "in use"));
+}
+
+/* Changes the stored meta record behind the store's back. */
+static void put_raw(struct world *w, const char *database, struct bytes key,
+                    struct bytes value)
+{
+    replica_crash(&w->replica);
+    struct environment env;
+    struct errmsg e;
+    assert_int_equal(environment_open(&env, w->replica.path, 16 << 20, &e), 0);
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    MDB_val k = val_of(key.data, key.size), v = val_of(value.data, value.size);
+    assert_int_equal(mdb_txn_begin(env.env, NULL, 0, &txn), 0);
+    assert_int_equal(mdb_dbi_open(txn, database, 0, &dbi), 0);
+    assert_int_equal(mdb_put(txn, dbi, &k, &v, 0), 0);
+    assert_int_equal(mdb_txn_commit(txn), 0);
+    environment_close(&env);
+}
+
+static void a_damaged_meta_record_is_refused(void **state)
+{
+    struct world *w = *state;
+    uint8_t raw[META_SIZE];
+    meta_put(raw, &(struct meta){.applied_index = 3});
+    raw[5] ^= 1;
+    put_raw(w, "meta", meta_key, (struct bytes){raw, sizeof raw});
+    struct errmsg e;
+    assert_int_equal(open_at(w->replica.path, &e), ERR_CORRUPT);
+    assert_non_null(strstr(e.text, w->replica.path));
+    assert_non_null(strstr(e.text, "checksum"));
+}
+
+static void a_newer_format_is_refused_as_newer(void **state)
+{
+    struct world *w = *state;
+    /* format 2, and XXH64 of the four bytes */
+    const uint8_t raw[12] = {2, 0, 0, 0};
+    uint8_t record[12];
+    memcpy(record, raw, sizeof raw);
+    le64_put(record + 4, 0x277af360cedcb29eu);
+    put_raw(w, "meta", meta_key, (struct bytes){record, sizeof record});
+    struct errmsg e;
+    assert_int_equal(open_at(w->replica.path, &e), ERR_NEWER);
+    assert_non_null(strstr(e.text, "upgrade"));
+}
+
+static void a_damaged_checkpoint_is_refused_with_its_place(void **state)
+{
+    struct world *w = *state;
+    replica_flush(&w->replica);
+    uint8_t key[CHECKPOINT_KEY_SIZE] = {9}, value[3] = {BLOCK_VERSION, 0, 7};
+    put_raw(w, "ck", (struct bytes){key, sizeof key},
+            (struct bytes){value, sizeof value});
+    struct errmsg e;
+    assert_int_equal(open_at(w->replica.path, &e), ERR_CORRUPT);
+    assert_non_null(strstr(e.text, "of ck"));
+}
+
+static void an_address_without_a_slot_is_refused(void **state)
+{
+    struct world *w = *state;
+    replica_flush(&w->replica);
+    uint8_t key[CHECKPOINT_KEY_SIZE] = {9}, value[1] = {0};
+    put_raw(w, "ep", (struct bytes){key, sizeof key},
+            (struct bytes){value, sizeof value});
+    struct errmsg e;
+    assert_int_equal(open_at(w->replica.path, &e), ERR_CORRUPT);
+    assert_non_null(strstr(e.text, "of ep"));
+}
+
+/* --- applying ---------------------------------------------------------------
+ */
+
+static void an_index_is_applied_once(void **state)
+{
+    struct world *w = *state;
+    (void)report(w, T0, T0, 1, 100);
+    (void)report(w, T0, T0, 2, 150);
+    w->index--;
+    tick(w, T0 + 600000);
+    assert_true(w->replica.result.skipped);
+    assert_int_equal(w->replica.result.count, 0);
+    assert_int_equal(store_log_time_ms(w->replica.store), T0);
+    assert_int_equal(upload_at(w, T0), 50);
+}
+
+static void a_record_of_an_unknown_kind_stops_the_applier(void **state)
+{
+    struct world *w = *state;
+    thread_role_assert(&applier_thread);
+    struct buf entry = {0};
+    entry_begin(&entry, &(struct entry_header){.log_time_ms = T0});
+    record_put(&entry, (enum record_kind)99, (struct bytes){(uint8_t *)"", 0});
+    entry_finish(&entry);
+    struct apply_result result;
+    struct errmsg e;
+    assert_int_equal(store_apply(w->replica.store, ++w->index,
+                                 buf_bytes(&entry), &result, &e),
+                     ERR_CORRUPT);
+    assert_non_null(strstr(e.text, "kind 99"));
+    assert_non_null(strstr(e.text, "newer version"));
+    /* Half an entry must not reach the file. */
+    assert_int_equal(store_flush(w->replica.store, &e), ERR_CORRUPT);
+    buf_deinit(&entry);
+}
+
+static void a_damaged_entry_stops_the_applier(void **state)
+{
+    struct world *w = *state;
+    thread_role_assert(&applier_thread);
+    struct apply_result result;
+    struct errmsg e;
+    uint8_t junk[16] = {7};
+    assert_int_equal(store_apply(w->replica.store, ++w->index,
+                                 (struct bytes){junk, sizeof junk}, &result,
+                                 &e),
+                     ERR_CORRUPT);
+}
+
+static void a_batch_that_breaks_off_changes_nothing(void **state)
+{
+    struct world *w = *state;
+    thread_role_assert(&applier_thread);
+    (void)report(w, T0, T0, 1, 100);
+    /* The same record whole, then without its last byte. */
+    struct buf batch = {0}, entry = {0};
+    struct batch_writer writer;
+    struct batch_head head = {.location = 1,
+                              .identity = bytes_of_string("gw-1"),
+                              .session = 1,
+                              .sequence = 2,
+                              .sampled_at_ms = T0};
+    batch_begin(&writer, &batch, RECORD_NATIVE_BATCH, &head);
+    batch_put(&writer, &(struct batch_peer){.device = 1, .upload = 200});
+    batch_put(&writer, &(struct batch_peer){.device = 2, .upload = 300});
+    batch_end(&writer);
+    struct reader r = reader_of(buf_bytes(&batch));
+    struct record record;
+    assert_int_equal(record_next(&r, &record), 1);
+    record.body.size--;
+    entry_begin(&entry, &(struct entry_header){.log_time_ms = T0});
+    record_put(&entry, RECORD_NATIVE_BATCH, record.body);
+    entry_finish(&entry);
+    replica_apply(&w->replica, ++w->index, buf_bytes(&entry));
+    assert_int_equal(w->replica.result.outcomes[0].code, OUTCOME_INVALID);
+    assert_int_equal(upload_at(w, T0), 0);
+    assert_int_equal(report(w, T0, T0, 2, 200), OUTCOME_TAKEN);
+    assert_int_equal(upload_at(w, T0), 100);
+    buf_deinit(&batch);
+    buf_deinit(&entry);
+}
+
+static void an_idle_gateway_makes_a_zero_and_a_silent_one_a_null(void **state)
+{
+    struct world *w = *state;
+    assert_int_equal(upload_at(w, T0), -1);
+    struct model_command idle = {.kind = MODEL_NATIVE,
+                                 .location = 1,
+                                 .identity = 1,
+                                 .session = 1,
+                                 .sequence = 1,
+                                 .sampled_ms = T0};
+    apply_one(w, T0, idle);
+    assert_int_equal(upload_at(w, T0), 0);
+    tick(w, T0 + 180000);
+    assert_true(w->replica.result.flush_due);
+    replica_flush(&w->replica);
+    reopen(w);
+    assert_int_equal(upload_at(w, T0), 0);
+    assert_int_equal(upload_at(w, T0 + 60000), -1);
+}
+
+/* --- minutes ----------------------------------------------------------------
+ */
+
+static void a_minute_closes_ten_seconds_after_its_end(void **state)
+{
+    struct world *w = *state;
+    assert_int_equal(status_of(w).next_close_ms, 0);
+    (void)report(w, T0, T0, 1, 100);
+    assert_int_equal(status_of(w).next_close_ms, T0 + 70000);
+    tick(w, T0 + 69999);
+    assert_false(w->replica.result.flush_due);
+    tick(w, T0 + 70000);
+    assert_true(w->replica.result.flush_due);
+    replica_flush(&w->replica);
+    assert_int_equal(status_of(w).next_close_ms, 0);
+    assert_int_equal(status_of(w).flushed_index, w->index);
+}
+
+static void a_sample_of_a_closed_minute_is_merged_into_its_block(void **state)
+{
+    struct world *w = *state;
+    (void)report(w, T0, T0, 1, 100);
+    (void)report(w, T0 + 1000, T0 + 1000, 2, 130);
+    tick(w, T0 + 600000);
+    replica_flush(&w->replica);
+    assert_int_equal(upload_at(w, T0), 30);
+    /* The time of sampling never goes back within a session. */
+    assert_int_equal(report(w, T0 + 600000, T0 - 60000, 3, 137), OUTCOME_TAKEN);
+    assert_int_equal(upload_at(w, T0 - 60000), -1);
+    assert_int_equal(upload_at(w, T0), 37);
+    assert_int_equal(status_of(w).counters.late, 2); /* cell and total */
+    replica_flush(&w->replica);
+    assert_int_equal(upload_at(w, T0), 37);
+    reopen(w);
+    assert_int_equal(upload_at(w, T0), 37);
+}
+
+static void a_sample_from_the_future_counts_now(void **state)
+{
+    struct world *w = *state;
+    (void)report(w, T0, T0, 1, 100);
+    (void)report(w, T0, T0 + 86400000, 2, 150);
+    assert_int_equal(upload_at(w, T0), 50);
+}
+
+static void a_slot_that_skipped_minutes_loses_none(void **state)
+{
+    struct world *w = *state;
+    (void)report(w, T0, T0, 1, 100);
+    (void)report(w, T0, T0, 2, 110);
+    /* Same parity, four minutes later, and nobody flushed in between. */
+    (void)report(w, T0 + 240000, T0 + 240000, 3, 130);
+    assert_int_equal(upload_at(w, T0), 10);
+    assert_int_equal(upload_at(w, T0 + 240000), 20);
+    tick(w, T0 + 600000);
+    replica_flush(&w->replica);
+    reopen(w);
+    assert_int_equal(upload_at(w, T0), 10);
+    assert_int_equal(upload_at(w, T0 + 240000), 20);
+}
+
+static void log_time_never_goes_back(void **state)
+{
+    struct world *w = *state;
+    tick(w, T0 + 50000);
+    tick(w, T0 - 86400000);
+    assert_int_equal(store_log_time_ms(w->replica.store), T0 + 50000);
+    replica_flush(&w->replica);
+    reopen(w);
+    assert_int_equal(store_log_time_ms(w->replica.store), T0 + 50000);
+}
+
+static void a_clock_that_jumps_a_year_expires_two_minutes(void **state)
+{
+    struct world *w = *state;
+    uint64_t year = (uint64_t)365 * 86400000;
+    tick(w, T0 + 60000); /* the horizon is an hour behind now */
+    for (uint64_t i = 0; i < 5; i++)
+        (void)report(w, T0 + 60000 + i * 60000, T0 + i * 60000, i + 1,
+                     100 * (i + 1));
+    tick(w, T0 + year);
+    replica_flush(&w->replica);
+    for (uint64_t i = 1; i < 5; i++)
+        assert_int_equal(upload_at(w, T0 + i * 60000), 100);
+}
+
+static void minutes_expire_one_by_one_as_time_passes(void **state)
+{
+    struct world *w = *state;
+    (void)report(w, T0, T0, 1, 100);
+    (void)report(w, T0, T0, 2, 150);
+    for (uint64_t m = 1; m <= 60; m++)
+        tick(w, T0 + m * 60000);
+    assert_int_equal(upload_at(w, T0), 50);
+    replica_flush(&w->replica);
+    assert_int_equal(upload_at(w, T0), 50);
+    tick(w, T0 + 61 * 60000);
+    assert_int_equal(upload_at(w, T0), -1); /* before the flush deletes it */
+    replica_flush(&w->replica);
+    assert_int_equal(upload_at(w, T0), -1);
+    reopen(w);
+    assert_int_equal(upload_at(w, T0), -1);
+}
+
+static void a_slot_is_forgotten_after_thirty_days(void **state)
+{
+    struct world *w = *state;
+    uint64_t days_30 = (uint64_t)30 * 86400000;
+    (void)report(w, T0, T0, 1, 100);
+    (void)report(w, T0 + days_30, T0 + days_30, 2, 150);
+    assert_int_equal(upload_at(w, T0 + days_30), 50);
+    (void)report(w, T0 + 2 * days_30 + 1, T0 + 2 * days_30 + 1, 3, 190);
+    assert_int_equal(upload_at(w, T0 + 2 * days_30 + 1), 0);
+    tick(w, T0 + 4 * days_30);
+    replica_flush(&w->replica);
+    assert_int_equal(status_of(w).slots, 0);
+}
+
+/* --- digests and queries ----------------------------------------------------
+ */
+
+static void the_last_sixteen_digests_are_kept(void **state)
+{
+    struct world *w = *state;
+    uint64_t first = w->index + 1, digest;
+    for (size_t i = 0; i < 17; i++)
+        apply_one(w, T0 + i, (struct model_command){.kind = MODEL_DIGEST});
+    assert_int_equal(store_digest_at(w->replica.store, first, &digest),
+                     ERR_NOTFOUND);
+    assert_int_equal(store_digest_at(w->replica.store, first + 1, &digest), 0);
+    assert_int_equal(store_digest_at(w->replica.store, w->index, &digest), 0);
+    assert_int_equal(w->replica.result.outcomes[0].value, digest);
+    assert_int_equal(status_of(w).flushed_index, w->index);
+}
+
+static void a_digest_sees_every_kind_of_change(void **state)
+{
+    struct world *w = *state;
+    uint64_t seen[6];
+    size_t count = 0;
+    for (uint64_t i = 0; i < 5; i++) {
+        apply_one(w, T0, (struct model_command){.kind = MODEL_DIGEST});
+        seen[count++] = w->replica.result.outcomes[0].value;
+        if (i == 0)
+            (void)report(w, T0, T0, 1, 100); /* a slot, a total */
+        if (i == 1)
+            (void)report(w, T0, T0, 2, 101); /* an open cell */
+        if (i == 2)
+            apply_one(
+                w, T0,
+                (struct model_command){.kind = MODEL_DEVICE_CREATE, .key = 7});
+        if (i == 3)
+            tick(w, T0 + 1);
+    }
+    for (size_t i = 0; i < count; i++)
+        for (size_t j = 0; j < i; j++)
+            assert_true(seen[i] != seen[j]);
+}
+
+static void ranges_that_make_no_sense_are_refused(void **state)
+{
+    struct world *w = *state;
+    const struct query wrong[] = {
+        {.from_s = 60, .to_s = 60, .resolution = BY_MINUTE},
+        {.from_s = 120, .to_s = 60, .resolution = BY_MINUTE},
+        {.from_s = 61, .to_s = 120, .resolution = BY_MINUTE},
+        {.from_s = 60, .to_s = 121, .resolution = BY_MINUTE},
+        {.from_s = 0, .to_s = 60 * 11001, .resolution = BY_MINUTE},
+        {.from_s = 0, .to_s = 3600, .resolution = (enum query_resolution)3600},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        struct answer a;
+        struct errmsg e;
+        assert_int_equal(query_run(w->replica.store, &wrong[i], &a, &e),
+                         ERR_INVALID);
+    }
+}
+
+static void a_page_of_series_is_the_middle_of_the_ranking(void **state)
+{
+    struct world *w = *state;
+    for (uint64_t sequence = 1; sequence <= 2; sequence++) {
+        struct model_command c = {.kind = MODEL_NATIVE,
+                                  .location = 1,
+                                  .identity = 1,
+                                  .session = 1,
+                                  .sequence = sequence,
+                                  .sampled_ms = T0,
+                                  .peer_count = 2};
+        c.peers[0] = (struct model_peer){.device = 1, .upload = sequence * 10};
+        c.peers[1] = (struct model_peer){.device = 2, .upload = sequence * 99};
+        apply_one(w, T0, c);
+    }
+    struct query q = {.from_s = T0 / 1000,
+                      .to_s = T0 / 1000 + 60,
+                      .resolution = BY_MINUTE,
+                      .by = BY_DEVICE,
+                      .limit = 1,
+                      .after = 1};
+    struct answer a;
+    struct errmsg e;
+    assert_int_equal(query_run(w->replica.store, &q, &a, &e), 0);
+    assert_int_equal(a.series_total, 2);
+    assert_int_equal(a.series_count, 1);
+    assert_int_equal(a.series[0].id, 1);
+    assert_int_equal(a.series[0].points[0].upload, 10);
+    assert_int_equal(a.applied_index, w->index);
+    answer_deinit(&a);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_new_directory_is_private),
+        cmocka_unit_test(a_path_that_cannot_be_made_is_named),
+        cmocka_unit_test(a_file_that_is_not_lmdb_is_refused),
+        CASE(a_store_in_use_is_refused),
+        CASE(a_damaged_meta_record_is_refused),
+        CASE(a_newer_format_is_refused_as_newer),
+        CASE(a_damaged_checkpoint_is_refused_with_its_place),
+        CASE(an_address_without_a_slot_is_refused),
+        CASE(an_index_is_applied_once),
+        CASE(a_record_of_an_unknown_kind_stops_the_applier),
+        CASE(a_damaged_entry_stops_the_applier),
+        CASE(a_batch_that_breaks_off_changes_nothing),
+        CASE(an_idle_gateway_makes_a_zero_and_a_silent_one_a_null),
+        CASE(a_minute_closes_ten_seconds_after_its_end),
+        CASE(a_sample_of_a_closed_minute_is_merged_into_its_block),
+        CASE(a_sample_from_the_future_counts_now),
+        CASE(a_slot_that_skipped_minutes_loses_none),
+        CASE(log_time_never_goes_back),
+        CASE(a_clock_that_jumps_a_year_expires_two_minutes),
+        CASE(minutes_expire_one_by_one_as_time_passes),
+        CASE(a_slot_is_forgotten_after_thirty_days),
+        CASE(the_last_sixteen_digests_are_kept),
+        CASE(a_digest_sees_every_kind_of_change),
+        CASE(ranges_that_make_no_sense_are_refused),
+        CASE(a_page_of_series_is_the_middle_of_the_ranking),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
