@@ -1,337 +1,337 @@
-#include "gateway/config.h"
+#define _GNU_SOURCE /* struct ucred */
+#include "gateway/uapi.h"
 
-#include <ctype.h>
+#include "base/clock.h"
+
 #include <errno.h>
-#include <getopt.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
-enum setting_id {
-    SETTING_TOKEN,
-    SETTING_GRPC_URL,
-    SETTING_STATS_PERIOD,
-    SETTING_IFNAME,
-    SETTING_USERSPACE,
-    SETTING_NAME,
-    SETTING_GATEWAY_ID,
-    SETTING_OBSERVE,
-    SETTING_PRINT_BASELINE,
-    SETTING_SPOOL_DIR,
-    SETTING_LOG_LEVEL,
-    SETTING_COUNT,
-};
-
-static const struct setting {
-    const char *flag;
-    const char *defguard; /* the variable of defguard's gateway, or NULL */
-    const char *fallback; /* or NULL */
-    const char *help;
-    char letter;    /* or 0 */
-    bool is_switch; /* takes no value; in the environment "true" or 1 */
-} settings[SETTING_COUNT] = {
-    [SETTING_TOKEN] = {"token", "DEFGUARD_TOKEN", NULL,
-                       "the location's gateway token", 't', false},
-    [SETTING_GRPC_URL] = {"grpc-url", "DEFGUARD_GRPC_URL", NULL,
-                          "core nodes: http://host:port, comma-separated", 'g',
-                          false},
-    [SETTING_STATS_PERIOD] = {"stats-period", "DEFGUARD_STATS_PERIOD", "30",
-                              "seconds between reports; fractions allowed", 'p',
-                              false},
-    [SETTING_IFNAME] = {"ifname", "DEFGUARD_IFNAME", "wg0",
-                        "the WireGuard interface", 'i', false},
-    [SETTING_USERSPACE] = {"userspace", "DEFGUARD_USERSPACE", NULL,
-                           "a userspace WireGuard (wireguard-go)", 'u', true},
-    [SETTING_NAME] = {"name", "DEFGUARD_GATEWAY_NAME", NULL,
-                      "this gateway's name (default: the hostname)", 0, false},
-    [SETTING_GATEWAY_ID] = {"gateway-id", NULL, NULL,
-                            "persistent identity (default: <name>/<ifname>)", 0,
-                            false},
-    [SETTING_OBSERVE] = {"observe", NULL, NULL,
-                         "only read an interface that others manage", 0, true},
-    [SETTING_PRINT_BASELINE] = {"print-baseline", NULL, NULL,
-                                "print the first counters as JSON lines", 0,
-                                true},
-    [SETTING_SPOOL_DIR] = {"spool-dir", NULL, NULL,
-                           "keep unacknowledged reports on disk", 0, false},
-    [SETTING_LOG_LEVEL] = {"log-level", "DEFGUARD_LOG_LEVEL", "info",
-                           "debug, info, warn or error", 'l', false},
-};
-
-enum { OPTION_HELP = 1000, OPTION_VERSION };
-
-static void print_help(void)
+void wg_interface_deinit(struct wg_interface *i)
 {
-    printf("usage: holdfast-gateway --observe --userspace --token TOKEN "
-           "--grpc-url URL[,URL…]\n\n"
-           "Reports what each peer of a WireGuard interface moved to a "
-           "Holdfast cluster.\n\n");
-    for (size_t i = 0; i < SETTING_COUNT; i++) {
-        const struct setting *s = &settings[i];
-        char name[64];
-        snprintf(name, sizeof name, "%c%c%s --%s", s->letter != 0 ? '-' : ' ',
-                 s->letter != 0 ? s->letter : ' ', s->letter != 0 ? "," : " ",
-                 s->flag);
-        printf("  %-22s %s", name, s->help);
-        if (s->fallback != NULL)
-            printf(" (%s)", s->fallback);
-        printf(s->defguard != NULL ? " [%s]\n" : "\n", s->defguard);
-    }
-    printf("  --help, --version\n\n"
-           "Every flag is also read from HOLDFAST_<FLAG>, in capitals.\n");
+    free(i->peers);
+    *i = (struct wg_interface){0};
 }
 
-/* --- collecting ----------------------------------------------------------- */
-
-static void build_options(struct option *options, char *letters)
+bool uapi_answer_complete(struct bytes answer)
 {
-    size_t n = 0;
-    for (size_t i = 0; i < SETTING_COUNT; i++) {
-        const struct setting *s = &settings[i];
-        options[i] = (struct option){
-            s->flag, s->is_switch ? no_argument : required_argument, NULL,
-            s->letter != 0 ? s->letter : (int)(2000 + i)};
-        if (s->letter == 0)
-            continue;
-        letters[n++] = s->letter;
-        if (!s->is_switch)
-            letters[n++] = ':';
-    }
-    letters[n] = '\0';
-    options[SETTING_COUNT] =
-        (struct option){"help", no_argument, NULL, OPTION_HELP};
-    options[SETTING_COUNT + 1] =
-        (struct option){"version", no_argument, NULL, OPTION_VERSION};
-    options[SETTING_COUNT + 2] = (struct option){NULL, 0, NULL, 0};
+    return answer.size >= 2 && answer.data[answer.size - 1] == '\n' &&
+           answer.data[answer.size - 2] == '\n';
 }
 
-static int setting_of(int option)
+/* --- the answer, line by line --------------------------------------------- */
+
+/* Digits only, no sign, no space, no overflow. */
+static int parse_number(struct bytes text, uint64_t max, uint64_t *out)
 {
-    if (option >= 2000)
-        return option - 2000;
-    for (int i = 0; i < SETTING_COUNT; i++)
-        if (settings[i].letter == option)
-            return i;
+    uint64_t value = 0;
+    if (text.size == 0)
+        return ERR_INVALID;
+    for (size_t i = 0; i < text.size; i++) {
+        unsigned digit = (unsigned)text.data[i] - '0';
+        if (digit > 9 || value > (max - digit) / 10)
+            return ERR_INVALID;
+        value = value * 10 + digit;
+    }
+    *out = value;
+    return 0;
+}
+
+static int hex_value(uint8_t c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
     return -1;
 }
 
-static int read_flags(int argc, char **argv, const char **values,
-                      struct errmsg *e)
+static int parse_key(struct bytes text, uint8_t out[REPORT_KEY_SIZE])
 {
-    struct option options[SETTING_COUNT + 3];
-    char letters[2 * SETTING_COUNT + 1];
-    build_options(options, letters);
-    opterr = 0;
-    optind = 1;
-    for (;;) {
-        int at = optind;
-        int option = getopt_long(argc, argv, letters, options, NULL);
-        if (option == -1)
-            break;
-        if (option == OPTION_HELP) {
-            print_help();
-            return 1;
-        }
-        if (option == OPTION_VERSION) {
-            printf("holdfast-gateway %s\n", HOLDFAST_VERSION);
-            return 1;
-        }
-        int i = setting_of(option);
-        if (i < 0)
-            return errmsg_set(e, ERR_INVALID,
-                              "%s: no such flag, or its value is missing; "
-                              "see --help",
-                              argv[at]);
-        values[i] = settings[i].is_switch ? "true" : optarg;
+    if (text.size != 2 * (size_t)REPORT_KEY_SIZE)
+        return ERR_INVALID;
+    for (size_t i = 0; i < REPORT_KEY_SIZE; i++) {
+        int high = hex_value(text.data[2 * i]);
+        int low = hex_value(text.data[2 * i + 1]);
+        if (high < 0 || low < 0)
+            return ERR_INVALID;
+        out[i] = (uint8_t)(high << 4 | low);
     }
-    if (optind < argc)
-        return errmsg_set(e, ERR_INVALID, "%s: no argument is expected here",
-                          argv[optind]);
     return 0;
 }
 
-static void read_environment(const char **values)
+/* Printable ASCII without comma: what an address is made of. */
+static bool is_address(struct bytes text)
 {
-    for (size_t i = 0; i < SETTING_COUNT; i++) {
-        char name[64];
-        snprintf(name, sizeof name, "HOLDFAST_%s", settings[i].flag);
-        for (char *c = name; *c != '\0'; c++)
-            if (*c == '-')
-                *c = '_';
-            else if (*c >= 'a' && *c <= 'z')
-                *c ^= 0x20;
-        const char *value = getenv(name);
-        if ((value == NULL || *value == '\0') && settings[i].defguard != NULL)
-            value = getenv(settings[i].defguard);
-        values[i] =
-            value == NULL || *value == '\0' ? settings[i].fallback : value;
+    for (size_t i = 0; i < text.size; i++)
+        if (text.data[i] <= ' ' || text.data[i] > '~' || text.data[i] == ',')
+            return false;
+    return text.size > 0;
+}
+
+static int take_endpoint(struct wg_peer *peer, struct bytes value)
+{
+    if (!is_address(value) || value.size > REPORT_ENDPOINT_LENGTH_MAX)
+        return ERR_INVALID;
+    memcpy(peer->endpoint, value.data, value.size);
+    peer->endpoint[value.size] = '\0';
+    return 0;
+}
+
+static int take_allowed_ip(struct wg_peer *peer, struct bytes value)
+{
+    size_t length = strlen(peer->allowed_ips);
+    if (!is_address(value))
+        return ERR_INVALID;
+    if (length + 1 + value.size > REPORT_ALLOWED_IPS_LENGTH_MAX)
+        return 0; /* the list is for people; it need not be complete */
+    if (length > 0)
+        peer->allowed_ips[length++] = ',';
+    memcpy(peer->allowed_ips + length, value.data, value.size);
+    peer->allowed_ips[length + value.size] = '\0';
+    return 0;
+}
+
+static int add_peer(struct wg_interface *out, struct bytes key)
+{
+    if (out->peer_count == UAPI_PEERS_MAX)
+        return ERR_LIMIT;
+    if (out->peer_count == out->peer_capacity) {
+        size_t capacity = out->peer_capacity == 0 ? 64 : out->peer_capacity * 2;
+        struct wg_peer *grown =
+            realloc(out->peers, capacity * sizeof *out->peers);
+        if (grown == NULL)
+            return ERR_NOMEM;
+        out->peers = grown;
+        out->peer_capacity = capacity;
     }
+    struct wg_peer *peer = &out->peers[out->peer_count];
+    *peer = (struct wg_peer){0};
+    int rv = parse_key(key, peer->public_key);
+    if (rv == 0)
+        out->peer_count++;
+    return rv;
 }
 
-/* --- checking ------------------------------------------------------------- */
-
-static bool is_set(const char *value)
+static bool is(struct bytes name, const char *known)
 {
-    return value != NULL &&
-           (strcmp(value, "true") == 0 || strcmp(value, "1") == 0);
+    return bytes_equal(name, bytes_of_string(known));
 }
 
-static int take_period(struct gateway_config *c, const char *text,
-                       struct errmsg *e)
+/* A line of a peer's section. Names that we do not know are skipped: newer
+ * implementations add some. */
+static int take_peer_value(struct wg_peer *peer, struct bytes name,
+                           struct bytes value)
 {
-    char *end = NULL;
-    errno = 0;
-    double seconds = strtod(text, &end);
-    if (errno != 0 || end == text || *end != '\0' || !(seconds >= 0.1) ||
-        !(seconds <= 3600))
-        return errmsg_set(e, ERR_INVALID,
-                          "--stats-period %s: seconds from 0.1 to 3600 are "
-                          "wanted",
-                          text);
-    c->stats_period_ms = (uint64_t)(seconds * 1000 + 0.5);
-    return 0;
-}
-
-/* "http://host:port" to "host:port", in place. */
-static int take_node(struct gateway_config *c, char *url, struct errmsg *e)
-{
-    static const char plain[] = "http://";
-    if (strncmp(url, "https://", 8) == 0)
-        return errmsg_set(e, ERR_INVALID,
-                          "--grpc-url %s: TLS is not there yet; use http://",
-                          url);
-    if (strncmp(url, plain, sizeof plain - 1) == 0)
-        url += sizeof plain - 1;
-    size_t length = strlen(url);
-    if (length > 0 && url[length - 1] == '/')
-        url[--length] = '\0';
-    const char *colon = strrchr(url, ':');
-    if (colon == NULL || colon == url || colon[1] == '\0' ||
-        strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
-        strtoul(colon + 1, NULL, 10) > 65535 || strchr(url, '/') != NULL)
-        return errmsg_set(e, ERR_INVALID,
-                          "--grpc-url %s: http://host:port is wanted", url);
-    if (c->node_count == REPORTER_NODES_MAX)
-        return errmsg_set(e, ERR_INVALID, "--grpc-url: more than %d nodes",
-                          REPORTER_NODES_MAX);
-    c->nodes[c->node_count++] = url;
-    return 0;
-}
-
-static int take_nodes(struct gateway_config *c, const char *list,
-                      struct errmsg *e)
-{
-    c->node_list = strdup(list);
-    if (c->node_list == NULL)
-        return errmsg_set(e, ERR_NOMEM, "out of memory");
-    char *rest = c->node_list, *url;
+    uint64_t number = 0;
     int rv = 0;
-    while (rv == 0 && (url = strtok_r(rest, ", ", &rest)) != NULL)
-        rv = take_node(c, url, e);
-    if (rv == 0 && c->node_count == 0)
-        rv = errmsg_set(e, ERR_INVALID, "--grpc-url is empty");
+    if (is(name, "tx_bytes")) {
+        rv = parse_number(value, UINT64_MAX, &peer->upload);
+    } else if (is(name, "rx_bytes")) {
+        rv = parse_number(value, UINT64_MAX, &peer->download);
+    } else if (is(name, "last_handshake_time_sec")) {
+        rv = parse_number(value, UINT64_MAX, &peer->handshake_s);
+    } else if (is(name, "last_handshake_time_nsec")) {
+        rv = parse_number(value, 999999999, &number);
+        peer->handshake_ns = (uint32_t)number;
+    } else if (is(name, "persistent_keepalive_interval")) {
+        rv = parse_number(value, UINT16_MAX, &number);
+        peer->keepalive_interval_s = (uint32_t)number;
+    } else if (is(name, "endpoint")) {
+        rv = take_endpoint(peer, value);
+    } else if (is(name, "allowed_ip")) {
+        rv = take_allowed_ip(peer, value);
+    }
     return rv;
 }
 
-/* What travels as gRPC metadata must be visible ASCII. */
-static int check_header(const char *flag, const char *value, size_t length_max,
-                        struct errmsg *e)
+static int take_line(struct wg_interface *out, struct bytes line, bool *ended,
+                     struct errmsg *e)
 {
-    size_t length = strlen(value);
-    if (length == 0 || length > length_max)
-        return errmsg_set(e, ERR_INVALID, "%s: 1 to %zu characters are wanted",
-                          flag, length_max);
-    for (size_t i = 0; i < length; i++)
-        if (value[i] <= ' ' || value[i] > '~')
-            return errmsg_set(e, ERR_INVALID,
-                              "%s: visible ASCII characters are wanted", flag);
+    const uint8_t *equals = memchr(line.data, '=', line.size);
+    if (equals == NULL)
+        return ERR_INVALID;
+    struct bytes name = {line.data, (size_t)(equals - line.data)};
+    struct bytes value = {equals + 1, line.size - name.size - 1};
+    if (is(name, "public_key"))
+        return add_peer(out, value);
+    if (is(name, "errno")) {
+        *ended = true;
+        if (is(value, "0"))
+            return 0;
+        return errmsg_set(e, ERR_IO, "the interface answers errno %.*s",
+                          value.size > 20 ? 20 : (int)value.size,
+                          (const char *)value.data);
+    }
+    if (out->peer_count == 0)
+        return 0; /* the interface's own section: nothing of it is needed */
+    return take_peer_value(&out->peers[out->peer_count - 1], name, value);
+}
+
+int uapi_parse(struct bytes answer, struct wg_interface *out, struct errmsg *e)
+{
+    size_t number = 0;
+    bool ended = false;
+    out->peer_count = 0;
+    while (answer.size > 0 && !ended) {
+        const uint8_t *newline = memchr(answer.data, '\n', answer.size);
+        if (newline == NULL)
+            break;
+        struct bytes line = {answer.data, (size_t)(newline - answer.data)};
+        answer.data += line.size + 1;
+        answer.size -= line.size + 1;
+        number++;
+        int rv = take_line(out, line, &ended, e);
+        if (rv == ERR_IO)
+            return rv;
+        if (rv != 0)
+            return errmsg_set(e, rv, "line %zu of the interface's answer: %s",
+                              number, err_text(rv));
+    }
+    if (!ended)
+        return errmsg_set(e, ERR_INVALID,
+                          "the interface's answer is cut after line %zu",
+                          number);
     return 0;
 }
 
-/* The identity holds the interface's name, so that two agents on one host are
- * two gateways. */
-static int take_identity(struct gateway_config *c, const char *const *values,
-                         struct errmsg *e)
-{
-    const char *name = values[SETTING_NAME], *id = values[SETTING_GATEWAY_ID];
-    if (gethostname(c->hostname, sizeof c->hostname - 1) != 0 ||
-        c->hostname[0] == '\0')
-        return errmsg_set(e, ERR_INVALID, "this host has no name");
-    int n = id != NULL ? snprintf(c->gateway_id, sizeof c->gateway_id, "%s", id)
-                       : snprintf(c->gateway_id, sizeof c->gateway_id, "%s/%s",
-                                  name != NULL ? name : c->hostname, c->ifname);
-    if (n < 0 || (size_t)n >= sizeof c->gateway_id)
-        return errmsg_set(e, ERR_INVALID,
-                          "--gateway-id: at most %d characters are wanted",
-                          GATEWAY_ID_LENGTH_MAX);
-    int rv =
-        check_header("the hostname", c->hostname, GATEWAY_ID_LENGTH_MAX, e);
-    if (rv == 0)
-        rv = check_header("--gateway-id (or --name)", c->gateway_id,
-                          GATEWAY_ID_LENGTH_MAX, e);
-    return rv;
-}
+/* --- the socket ----------------------------------------------------------- */
 
-static int check_mode(const char *const *values, struct errmsg *e)
+static int identify(const char *path, struct wg_identity *out)
 {
-    if (!is_set(values[SETTING_OBSERVE]))
-        return errmsg_set(e, ERR_INVALID,
-                          "--observe is required: applying the core's "
-                          "configuration to an interface is not there yet");
-    if (!is_set(values[SETTING_USERSPACE]))
-        return errmsg_set(e, ERR_INVALID,
-                          "--userspace is required: the kernel's interfaces "
-                          "cannot be read yet");
-    if (values[SETTING_SPOOL_DIR] != NULL)
-        return errmsg_set(e, ERR_INVALID,
-                          "--spool-dir: a spool on disk is not there yet; "
-                          "reports wait in memory");
+    struct stat st;
+    if (stat(path, &st) != 0)
+        return errno == ENOENT ? ERR_NOTFOUND : ERR_IO;
+    *out = (struct wg_identity){
+        .device = (uint64_t)st.st_dev,
+        .inode = (uint64_t)st.st_ino,
+        .made_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u +
+                   (uint64_t)st.st_mtim.tv_nsec,
+    };
     return 0;
 }
 
-int gateway_config_read(struct gateway_config *c, int argc, char **argv,
-                        struct errmsg *e)
+static int connect_socket(const char *path, int *out, struct errmsg *e)
 {
-    const char *values[SETTING_COUNT];
-    *c = (struct gateway_config){0};
-    read_environment(values);
-    int rv = read_flags(argc, argv, values, e);
-    if (rv != 0)
-        return rv;
-    rv = check_mode(values, e);
-    if (rv != 0)
-        return rv;
-    if (values[SETTING_TOKEN] == NULL || values[SETTING_GRPC_URL] == NULL)
-        return errmsg_set(e, ERR_INVALID, "--token and --grpc-url are needed");
-    c->token = values[SETTING_TOKEN];
-    c->ifname = values[SETTING_IFNAME];
-    c->print_baseline = is_set(values[SETTING_PRINT_BASELINE]);
-    int level = log_level_parse(values[SETTING_LOG_LEVEL]);
-    if (level < 0)
-        return errmsg_set(e, ERR_INVALID,
-                          "--log-level %s: debug, info, warn or error is "
-                          "wanted",
-                          values[SETTING_LOG_LEVEL]);
-    c->log_level = (enum log_level)level;
-    if (c->ifname[0] == '\0' || strlen(c->ifname) > IFNAME_LENGTH_MAX ||
-        strchr(c->ifname, '/') != NULL)
-        return errmsg_set(e, ERR_INVALID,
-                          "--ifname %s: an interface name is wanted",
-                          c->ifname);
-    rv = check_header("--token", c->token, 8192, e);
-    if (rv == 0)
-        rv = take_period(c, values[SETTING_STATS_PERIOD], e);
-    if (rv == 0)
-        rv = take_identity(c, values, e);
-    if (rv == 0)
-        rv = take_nodes(c, values[SETTING_GRPC_URL], e);
-    return rv;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof address.sun_path)
+        return errmsg_set(e, ERR_INVALID, "%s is too long for a socket", path);
+    memcpy(address.sun_path, path, strlen(path) + 1);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    if (fd < 0)
+        return errmsg_set(e, ERR_IO, "socket: %s", strerror(errno));
+    if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0) {
+        int error = errno;
+        close(fd);
+        int code = error == ENOENT || error == ECONNREFUSED ? ERR_NOTFOUND
+                   : error == EACCES || error == EPERM      ? ERR_DENIED
+                                                            : ERR_IO;
+        return errmsg_set(e, code, "%s: %s", path, strerror(error));
+    }
+    *out = fd;
+    return 0;
 }
 
-void gateway_config_deinit(struct gateway_config *c)
+/* Waits until @fd is ready for @events. */
+static int await(int fd, short events, uint64_t deadline_ms)
 {
-    free(c->node_list);
-    c->node_list = NULL;
-    c->node_count = 0;
+    uint64_t now_ms = clock_mono_ms();
+    struct pollfd p = {.fd = fd, .events = events};
+    int left = now_ms >= deadline_ms ? 0 : (int)(deadline_ms - now_ms);
+    int n = poll(&p, 1, left);
+    if (n < 0)
+        return errno == EINTR ? 0 : ERR_IO;
+    return n == 0 ? ERR_TIMEOUT : 0;
+}
+
+static int ask(int fd, uint64_t deadline_ms)
+{
+    const char question[] = "get=1\n\n";
+    size_t sent = 0;
+    while (sent < sizeof question - 1) {
+        int rv = await(fd, POLLOUT, deadline_ms);
+        if (rv != 0)
+            return rv;
+        ssize_t n = send(fd, question + sent, sizeof question - 1 - sent,
+                         MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n > 0)
+            sent += (size_t)n;
+        else if (errno != EAGAIN && errno != EINTR)
+            return ERR_IO;
+    }
+    return 0;
+}
+
+static int receive(int fd, uint64_t deadline_ms, struct buf *answer)
+{
+    while (!uapi_answer_complete(buf_bytes(answer))) {
+        int rv = await(fd, POLLIN, deadline_ms);
+        if (rv != 0)
+            return rv;
+        if (answer->size >= UAPI_ANSWER_SIZE_MAX)
+            return ERR_LIMIT;
+        uint8_t *room = buf_reserve(answer, 65536);
+        if (room == NULL)
+            return ERR_NOMEM;
+        ssize_t n = recv(fd, room, 65536, MSG_DONTWAIT);
+        if (n > 0)
+            answer->size += (size_t)n;
+        else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+            return ERR_IO;
+    }
+    return 0;
+}
+
+/* The answer holds the interface's private key and the preshared keys. */
+static void wipe(struct buf *b)
+{
+    volatile uint8_t *byte = b->data;
+    for (size_t i = 0; i < b->size; i++)
+        byte[i] = 0;
+    buf_deinit(b);
+}
+
+int uapi_read(const char *path, struct wg_interface *out, struct errmsg *e)
+{
+    uint64_t deadline_ms = clock_mono_ms() + UAPI_TIMEOUT_MS;
+    struct buf answer = {0};
+    struct wg_identity before, after;
+    int fd = -1;
+    int rv = identify(path, &before);
+    if (rv != 0)
+        return errmsg_set(e, rv, "%s: %s", path, strerror(errno));
+    rv = connect_socket(path, &fd, e);
+    if (rv != 0)
+        return rv;
+    struct ucred who = {0};
+    socklen_t size = sizeof who;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0)
+        before.listener = who.pid;
+    rv = ask(fd, deadline_ms);
+    if (rv == 0)
+        rv = receive(fd, deadline_ms, &answer);
+    if (rv != 0) {
+        errmsg_set(e, rv, "%s: %s", path, err_text(rv));
+        goto out;
+    }
+    rv = uapi_parse(buf_bytes(&answer), out, e);
+    if (rv != 0)
+        goto out;
+    /* Made anew between our look and our question: whose counters are these?
+     * The next tick knows. */
+    if (identify(path, &after) != 0 || after.inode != before.inode ||
+        after.made_ns != before.made_ns)
+        rv = errmsg_set(e, ERR_AGAIN, "%s changes hands just now", path);
+    out->identity = before;
+out:
+    wipe(&answer);
+    close(fd);
+    return rv;
 }
