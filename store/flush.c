@@ -30,10 +30,10 @@ static struct slot without_due(const struct slot *slot, uint64_t log_time_ms)
 
 static int put_block(MDB_txn *txn, MDB_dbi dbi, struct block_writer *w)
 {
-    if (w->value.size == 0)
-        return 0;
     if (buf_failed(&w->value))
         return ENOMEM;
+    if (w->value.size == 0)
+        return 0;
     MDB_val key = val_of(w->key, CHECKPOINT_KEY_SIZE);
     MDB_val value = val_of(w->value.data, w->value.size);
     return mdb_put(txn, dbi, &key, &value, MDB_APPEND);

@@ -66,10 +66,10 @@ static int write_total(struct store *s, MDB_txn *txn, struct cell cell)
 
 static int put_block(MDB_cursor *cursor, struct block_writer *w, unsigned flags)
 {
-    if (w->value.size == 0)
-        return 0;
     if (buf_failed(&w->value))
         return ENOMEM;
+    if (w->value.size == 0)
+        return 0;
     MDB_val key = val_of(w->key, BLOCK_KEY_SIZE);
     MDB_val value = val_of(w->value.data, w->value.size);
     int rc = mdb_cursor_put(cursor, &key, &value, flags);
@@ -92,6 +92,8 @@ static int put_blocks(MDB_cursor *cursor, const struct cell *cells,
             block_start(&w, &cells[i]);
         else if (rc == 0)
             block_add(&w, &cells[i]);
+        if (buf_failed(&w.value))
+            rc = ENOMEM;
     }
     if (rc == 0)
         rc = put_block(cursor, &w, flags);

@@ -1,0 +1,243 @@
+/* Every call of LMDB and every allocation of ours fails once, the Nth in turn:
+ * the store says so, the process that stops loses nothing, and a replay leads
+ * to the digest of a replica that never failed. The calls are wrapped by the
+ * linker (store/CMakeLists.txt), so that the store itself knows nothing of
+ * tests. */
+#include "store/test/replica.h"
+#include "store/test/scenario.h"
+
+#include <errno.h>
+#include <lmdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* cmocka wants these four first */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+enum { STEPS = 40 };
+
+/* Calls until one fails; 0 = never. */
+static unsigned calls_left;
+static bool memory_fails, has_failed;
+
+static bool fails_now(bool memory)
+{
+    if (calls_left == 0 || memory != memory_fails || --calls_left > 0)
+        return false;
+    has_failed = true;
+    return true;
+}
+
+/* cmocka has no hand in these: the linker does it. */
+#define WRAP(name, parameters, arguments)                                      \
+    int __real_##name parameters;                                              \
+    int __wrap_##name parameters;                                              \
+    int __wrap_##name parameters                                               \
+    {                                                                          \
+        return fails_now(false) ? EIO : __real_##name arguments;               \
+    }
+
+WRAP(mdb_env_create, (MDB_env * *env), (env))
+WRAP(mdb_env_set_mapsize, (MDB_env * env, size_t size), (env, size))
+WRAP(mdb_env_set_maxdbs, (MDB_env * env, MDB_dbi dbs), (env, dbs))
+WRAP(mdb_env_set_maxreaders, (MDB_env * env, unsigned readers), (env, readers))
+WRAP(mdb_env_open,
+     (MDB_env * env, const char *path, unsigned flags, mdb_mode_t mode),
+     (env, path, flags, mode))
+WRAP(mdb_reader_check, (MDB_env * env, int *dead), (env, dead))
+WRAP(mdb_txn_begin,
+     (MDB_env * env, MDB_txn *parent, unsigned flags, MDB_txn **txn),
+     (env, parent, flags, txn))
+WRAP(mdb_dbi_open,
+     (MDB_txn * txn, const char *name, unsigned flags, MDB_dbi *dbi),
+     (txn, name, flags, dbi))
+WRAP(mdb_get, (MDB_txn * txn, MDB_dbi dbi, MDB_val *key, MDB_val *data),
+     (txn, dbi, key, data))
+WRAP(mdb_put,
+     (MDB_txn * txn, MDB_dbi dbi, MDB_val *key, MDB_val *data, unsigned flags),
+     (txn, dbi, key, data, flags))
+WRAP(mdb_del, (MDB_txn * txn, MDB_dbi dbi, MDB_val *key, MDB_val *data),
+     (txn, dbi, key, data))
+WRAP(mdb_drop, (MDB_txn * txn, MDB_dbi dbi, int del), (txn, dbi, del))
+WRAP(mdb_cursor_open, (MDB_txn * txn, MDB_dbi dbi, MDB_cursor **cursor),
+     (txn, dbi, cursor))
+WRAP(mdb_cursor_get,
+     (MDB_cursor * cursor, MDB_val *key, MDB_val *data, MDB_cursor_op op),
+     (cursor, key, data, op))
+WRAP(mdb_cursor_put,
+     (MDB_cursor * cursor, MDB_val *key, MDB_val *data, unsigned flags),
+     (cursor, key, data, flags))
+WRAP(mdb_cursor_del, (MDB_cursor * cursor, unsigned flags), (cursor, flags))
+
+/* A failed commit must end its transaction, as the real one does. */
+int __real_mdb_txn_commit(MDB_txn *txn);
+int __wrap_mdb_txn_commit(MDB_txn *txn);
+int __wrap_mdb_txn_commit(MDB_txn *txn)
+{
+    if (!fails_now(false))
+        return __real_mdb_txn_commit(txn);
+    mdb_txn_abort(txn);
+    return ENOSPC;
+}
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_malloc(size_t size)
+{
+    return fails_now(true) ? NULL : __real_malloc(size);
+}
+
+void *__real_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size)
+{
+    return fails_now(true) ? NULL : __real_calloc(count, size);
+}
+
+void *__real_realloc(void *old, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+void *__wrap_realloc(void *old, size_t size)
+{
+    return fails_now(true) ? NULL : __real_realloc(old, size);
+}
+
+/* --- the run ----------------------------------------------------------------
+ */
+
+static struct buf entries[STEPS + 1]; /* owned; the last asks for a digest */
+static uint64_t last_time_ms;
+static uint64_t digest_wanted;
+
+static void make_entries(void)
+{
+    struct model *model = model_create();
+    struct scenario scenario;
+    assert_non_null(model);
+    scenario_init(&scenario, 77, model);
+    for (size_t i = 0; i < STEPS; i++) {
+        struct model_step step;
+        struct outcome outcomes[MODEL_COMMANDS_MAX];
+        scenario_next(&scenario, &step);
+        model_apply(model, &step, outcomes);
+        scenario_told(&scenario, &step, outcomes);
+        step_encode(&step, &entries[i]);
+    }
+    last_time_ms = model_log_time_ms(model);
+    struct model_step last = {.log_time_ms = last_time_ms, .count = 1};
+    last.commands[0].kind = MODEL_DIGEST;
+    step_encode(&last, &entries[STEPS]);
+    model_destroy(model);
+}
+
+/* Opens, applies all that is missing, flushes on the way, asks. The first error
+ * ends it, as it ends a process. */
+static int run(const char *path, uint64_t *digest, struct errmsg *e)
+{
+    struct store *s;
+    struct store_options options = {path, 64 << 20};
+    thread_role_assert(&applier_thread);
+    int rc = store_open(&options, &s, e);
+    for (size_t i = 0; i <= STEPS && rc == 0; i++) {
+        struct apply_result result;
+        rc = store_apply(s, i + 1, buf_bytes(&entries[i]), &result, e);
+        if (rc == 0 && (result.flush_due || i % 9 == 0))
+            rc = store_flush(s, e);
+    }
+    for (int by = BY_NONE; by <= BY_DEVICE && rc == 0; by++) {
+        struct query q = {.from_s = last_time_ms / 60000 * 60 - 7200,
+                          .to_s = last_time_ms / 60000 * 60 + 60,
+                          .resolution = BY_MINUTE,
+                          .by = (enum query_by)by};
+        struct answer a;
+        rc = query_run(s, &q, &a, e);
+        if (rc == 0)
+            answer_deinit(&a);
+    }
+    /* After a restart that found everything done there is none to see. */
+    if (rc == 0 && store_digest_at(s, STEPS + 1, digest) != 0)
+        *digest = digest_wanted;
+    store_close(s);
+    return rc;
+}
+
+static void make_directory(char *path, size_t size)
+{
+    snprintf(path, size, "/tmp/holdfast-store-XXXXXX");
+    assert_non_null(mkdtemp(path));
+}
+
+/* Ends when a run needs fewer calls than the one that would fail. */
+static void fail_every_call(bool memory)
+{
+    struct errmsg e;
+    unsigned n = 1, step = 1;
+    do {
+        char path[64];
+        uint64_t digest = 0;
+        make_directory(path, sizeof path);
+        e.text[0] = '\0';
+        memory_fails = memory;
+        has_failed = false;
+        calls_left = n;
+        int rc = run(path, &digest, &e);
+        calls_left = 0;
+        if (has_failed && (rc >= 0 || e.text[0] == '\0'))
+            fail_msg("call %u failed, and the store said %d, '%s'", n, rc,
+                     e.text);
+        if (rc != 0 && run(path, &digest, &e) != 0)
+            fail_msg("after call %u had failed: %s", n, e.text);
+        assert_int_equal(digest, digest_wanted);
+        remove_directory(path);
+        n += step;
+        /* All of the opening and of the first flushes; then a sample. */
+        if (n > 400)
+            step = 37;
+    } while (has_failed);
+    print_message("%u calls\n", n);
+}
+
+static void every_call_of_lmdb_may_fail_once(void **state)
+{
+    (void)state;
+    fail_every_call(false);
+}
+
+static void every_allocation_may_fail_once(void **state)
+{
+    (void)state;
+    fail_every_call(true);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    char path[64];
+    struct errmsg e;
+    make_entries();
+    make_directory(path, sizeof path);
+    int rc = run(path, &digest_wanted, &e);
+    remove_directory(path);
+    return rc;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i <= STEPS; i++)
+        buf_deinit(&entries[i]);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_call_of_lmdb_may_fail_once),
+        cmocka_unit_test(every_allocation_may_fail_once),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
