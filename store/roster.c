@@ -213,6 +213,13 @@ const struct gateway *roster_next_gateway(const struct roster *r,
     return id_table_next(&r->gateways, after);
 }
 
+struct roster_counts roster_count(const struct roster *r)
+{
+    return (struct roster_counts){.locations = r->locations.count,
+                                  .devices = r->devices.count,
+                                  .gateways = r->gateways.count};
+}
+
 static uint64_t key_hash(const struct roster *r, const uint8_t *key)
 {
     return XXH3_64bits_withSeed(key, PUBLIC_KEY_SIZE, r->device_keys.seed);

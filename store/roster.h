@@ -109,6 +109,12 @@ const struct gateway *roster_next_gateway(const struct roster *r,
 const struct attachment *device_attachment(const struct device *d,
                                            uint32_t location);
 
+struct roster_counts {
+    uint32_t locations, devices, gateways;
+};
+
+struct roster_counts roster_count(const struct roster *r);
+
 /* 0 when unknown. One hash probe: called for every sample. */
 uint32_t roster_device_by_key(const struct roster *r,
                               const uint8_t key[PUBLIC_KEY_SIZE]);
@@ -141,6 +147,9 @@ struct change {
  * ERR_BEHIND if the journal no longer reaches back to @after or one index has
  * more than @max (the reader must start again from a full Config). Under the
  * read lock.
+ * An entry may hold many commands, and the lock is free between them: take
+ * changes up to a store_applied_index that was read before the lock, and leave
+ * what is above it, which may be half an entry, for the next time.
  * A device whose key changed, or that left a location, is a DELETED with the
  * old key and a CREATED. Unclaimed devices are no gateway's configuration: they
  * appear when they are claimed. */

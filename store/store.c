@@ -220,16 +220,11 @@ int store_apply(struct store *s, uint64_t index, struct bytes entry,
 static void count_roster(struct roster *r, struct store_status *out)
 {
     roster_read_lock(r);
-    for (const struct device *d = roster_next_device(r, 0); d != NULL;
-         d = roster_next_device(r, d->id))
-        out->devices++;
-    for (const struct location *l = roster_next_location(r, 0); l != NULL;
-         l = roster_next_location(r, l->id))
-        out->locations++;
-    for (const struct gateway *g = roster_next_gateway(r, 0); g != NULL;
-         g = roster_next_gateway(r, g->id))
-        out->gateways++;
+    struct roster_counts counts = roster_count(r);
     roster_read_unlock(r);
+    out->devices = counts.devices;
+    out->locations = counts.locations;
+    out->gateways = counts.gateways;
 }
 
 void store_status(struct store *s, struct store_status *out)

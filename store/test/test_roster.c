@@ -344,6 +344,7 @@ static void iteration_skips_what_is_gone(void **state)
     d = roster_next_device(r, d->id);
     assert_int_equal(d->id, 4);
     assert_null(roster_next_device(r, d->id));
+    assert_int_equal(roster_count(r).devices, 2);
     assert_null(roster_next_device(r, UINT32_MAX));
     assert_null(roster_device(r, UINT32_MAX));
     assert_null(roster_device(r, 0));
