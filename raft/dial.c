@@ -49,7 +49,7 @@ static void on_lookup(struct lookup *lookup, void *arg)
     struct dial *d = arg;
     d->lookup = NULL;
     if (lookup->count == 0) {
-        snprintf(d->why, sizeof d->why, "%s: %s", lookup->host, lookup->why);
+        snprintf(d->why, sizeof d->why, "%.64s: %s", lookup->host, lookup->why);
         d->deadline_ms = 0;
         return;
     }

@@ -90,7 +90,7 @@ static void on_pong(struct out_link *out, const struct frame *frame)
 static int on_out_frame(struct link *link, const struct frame *frame)
 {
     struct out_link *out = CONTAINER_OF(link, struct out_link, link);
-    out->heard_ms = clock_mono_ms();
+    out->silent_beats = 0;
     switch (frame->type) {
     case FRAME_RESULT:
         return on_result(out, frame);
@@ -126,7 +126,7 @@ static void on_dialed(void *arg, uv_tcp_t *stream,
         return;
     }
     out->failures = 0;
-    out->heard_ms = now;
+    out->silent_beats = 0;
     memcpy(out->name, answer->name, sizeof out->name);
     link_open(&out->link, stream);
     ping(out, now);
@@ -395,8 +395,7 @@ void forward_beat(struct repl *r, uint64_t now_ms)
         if (!link_is_open(&out->link)) {
             if (out->dial == NULL && out->retry_ms <= now_ms)
                 dial_peer(out);
-        } else if (now_ms - out->heard_ms > PING_SILENCE_MS_MAX &&
-                   now_ms - out->pinged_ms < PING_SILENCE_MS_MAX) {
+        } else if (++out->silent_beats > PING_SILENT_BEATS_MAX) {
             /* Connected but frozen: what it has may never come back. */
             link_close(&out->link);
             on_out_closed(&out->link, "silent");

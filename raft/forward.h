@@ -12,7 +12,10 @@
 enum {
     FORWARD_BYTES_MAX = 16 * 1024 * 1024, /* sent and unanswered, a link */
     PING_EVERY_MS = 500,
-    PING_SILENCE_MS_MAX = 3000, /* without any answer: closed */
+    /* Without any answer for so many of our own beats (3 s): closed. Counted in
+     * beats, so that a pause of this process does not look like one of
+     * theirs.*/
+    PING_SILENT_BEATS_MAX = 150,
     CLOCK_AGE_MS_MAX = 10 * 1000,
 };
 
@@ -25,8 +28,9 @@ struct out_link {
     char name[NODE_NAME_LENGTH_MAX + 1]; /* as it last said; may be empty */
     struct dial *dial;
     unsigned failures;
-    uint64_t retry_ms, pinged_ms, heard_ms;
-    struct queue sent; /* ->id: request id */
+    uint64_t retry_ms, pinged_ms;
+    unsigned silent_beats; /* since the oldest unanswered ping */
+    struct queue sent;     /* ->id: request id */
     uint64_t rtt_us;
     int64_t clock_offset_ms; /* its wall clock minus ours */
     uint64_t clock_ms;       /* monotonic, when that was measured; 0 = never */

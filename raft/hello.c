@@ -13,7 +13,8 @@ enum {
     HELLO_TEXT_SIZE = HELLO_TEXT_LENGTH_MAX + 1,
 };
 
-_Static_assert(HELLO_ADDRESS_SIZE > PEER_ADDRESS_LENGTH_MAX, "address fits");
+_Static_assert(HELLO_SIZE - 112 - 1 - PEER_ADDRESS_LENGTH_MAX >= 0,
+               "address fits");
 _Static_assert(HELLO_ANSWER_SIZE == 48 + HELLO_NAME_SIZE + HELLO_TEXT_SIZE,
                "answer layout");
 

@@ -18,14 +18,12 @@ static void judge(void *arg, const struct hello *hello,
 static void welcome(void *arg, const struct hello *hello, uv_tcp_t *stream);
 static void rejected(void *arg, const char *source, const char *why);
 static void begin_stop(struct errand *errand);
+static const struct raft_server *member(const struct repl *r, uint64_t id);
 
 /* --- opening -------------------------------------------------------------- */
 
 int loop_init(struct repl *r, struct errmsg *e)
 {
-    int rv = uv_loop_init(&r->loop);
-    if (rv != 0)
-        return errmsg_set(e, ERR_IO, "event loop: %s", uv_strerror(rv));
     uv_async_init(&r->loop, &r->wake, on_wake);
     uv_prepare_init(&r->loop, &r->turn);
     uv_timer_init(&r->loop, &r->beat);
@@ -48,7 +46,7 @@ int loop_init(struct repl *r, struct errmsg *e)
                                     .rejected = rejected,
                                     .arg = r};
     transport_init(&r->transport, &r->dialer, &r->events);
-    rv = resolver_start(&r->resolver, loop_wake, r, e);
+    int rv = resolver_start(&r->resolver, loop_wake, r, e);
     r->dialer.resolver = r->resolver;
     return rv;
 }
@@ -135,6 +133,11 @@ int repl_raft_open(struct repl *r,
         return raft_failed(r, rv, "start", raft_errmsg(&r->raft), e);
     if (events_failed(&r->events))
         return errmsg_set(e, ERR_BEHIND, "%s: cannot start", r->data_dir);
+    if (r->raft.configuration.n > 0 && member(r, r->identity.raft_id) == NULL)
+        return errmsg_set(e, ERR_FOREIGN,
+                          "%s is the log of a cluster without this node's raft "
+                          "id: give the right directory, or wipe %s and rejoin",
+                          r->raft_dir, r->data_dir);
     snapshot_beat(r);
     forward_set_members(r);
     r->phase = PHASE_RUNNING;

@@ -40,6 +40,7 @@ struct repl {
     struct repl_peer initial[PEERS_MAX];
     size_t initial_count;
     unsigned election_timeout_ms, heartbeat_ms;
+    unsigned log_entries_max, tail_entries;
     struct store *store; /* borrowed */
     repl_leader_fn *on_leader;
     void *arg;

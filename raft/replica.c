@@ -1,10 +1,12 @@
 #include "raft/replica.h"
 
 #include "base/assert.h"
+#include "base/clock.h"
 #include "raft/repl.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 static int copy_options(struct repl *r, const struct repl_options *o,
@@ -12,6 +14,7 @@ static int copy_options(struct repl *r, const struct repl_options *o,
 static int open_all(struct repl *r, const struct repl_options *o,
                     struct errmsg *e);
 static void compare_initial(struct repl *r);
+static void check_file_system(struct repl *r);
 static void destroy(struct repl *r);
 
 int repl_start(const struct repl_options *options, struct repl **out,
@@ -36,6 +39,11 @@ int repl_start(const struct repl_options *options, struct repl **out,
         destroy(r);
         return rv;
     }
+    rv = uv_loop_init(&r->loop);
+    if (rv != 0) {
+        destroy(r);
+        return errmsg_set(e, ERR_IO, "event loop: %s", uv_strerror(rv));
+    }
     *out = r; /* callbacks may come before this function returns */
     rv = loop_init(r, e);
     if (rv == 0)
@@ -55,6 +63,7 @@ static int open_all(struct repl *r, const struct repl_options *o,
         rv = listener_open(&r->listener, o->peer_bind, &r->port, e);
     if (rv != 0)
         return rv;
+    check_file_system(r);
     r->applier.store = r->store;
     r->applier.events = &r->events;
     r->applier.applied = o->on_applied;
@@ -77,7 +86,7 @@ static int open_all(struct repl *r, const struct repl_options *o,
     }
     if (rv != 0)
         return rv;
-    status_refresh(r, 0);
+    status_refresh(r, clock_mono_ms());
     if (pthread_create(&r->thread, NULL, loop_main, r) != 0)
         return errmsg_set(e, ERR_NOMEM, "cannot start the raft thread");
     r->thread_started = true;
@@ -189,6 +198,8 @@ static int copy_options(struct repl *r, const struct repl_options *o,
     r->arg = o->arg;
     r->election_timeout_ms = o->election_timeout_ms;
     r->heartbeat_ms = o->heartbeat_ms;
+    r->log_entries_max = o->log_entries_max;
+    r->tail_entries = o->tail_entries;
     if (o->heartbeat_ms == 0 || o->election_timeout_ms <= o->heartbeat_ms)
         return errmsg_set(e, ERR_INVALID,
                           "the election timeout (%u ms) must be longer than "
@@ -229,4 +240,17 @@ static void compare_initial(struct repl *r)
                         "cluster, this one has %u members in its log",
                         r->initial[i].name, r->initial[i].address, c->n);
     }
+}
+
+/* Where libraft was measured; elsewhere direct writes may not work as it
+ * expects, and network file systems are untested. */
+static void check_file_system(struct repl *r)
+{
+    enum { EXT4 = 0xef53, XFS = 0x58465342 };
+    struct statfs fs;
+    if (statfs(r->raft_dir, &fs) == 0 && fs.f_type != EXT4 && fs.f_type != XFS)
+        events_warn(&r->events, "file_system",
+                    "%s is neither on ext4 nor on xfs: use a block volume with "
+                    "one of them for data that matters",
+                    r->raft_dir);
 }

@@ -54,6 +54,10 @@ struct repl_options {
     const struct repl_peer *initial_peers; /* borrowed during repl_start */
     size_t initial_peer_count;             /* 0 = single node */
     unsigned election_timeout_ms, heartbeat_ms;
+    /* Entries after which libraft takes a snapshot, and how many it keeps
+     * before it; also bounded by bytes. 0 = default (16,384 and 65,536); tests
+     * take small ones. */
+    unsigned log_entries_max, tail_entries;
     struct store *store; /* borrowed: outlives the replica */
     repl_event_fn *on_event;
     repl_leader_fn *on_leader;

@@ -44,18 +44,22 @@ void snapshot_init(struct repl *r)
     r->guard.loaded = on_loaded;
     r->guard.arg = r;
     r->handed_index = store_applied_index(r->store);
+    if (r->log_entries_max == 0)
+        r->log_entries_max = LOG_ENTRIES_MAX;
+    if (r->tail_entries == 0)
+        r->tail_entries = TAIL_ENTRIES;
 }
 
 static uint64_t tail_of(const struct repl *r)
 {
-    return logsize_entries_in(&r->guard.log, TAIL_BYTES, TAIL_ENTRIES);
+    return logsize_entries_in(&r->guard.log, TAIL_BYTES, r->tail_entries);
 }
 
 void snapshot_beat(struct repl *r)
 {
     uint64_t kept = r->raft.trail.snapshot.index;
     bool large = logsize_bytes_after(&r->guard.log, kept) > LOG_BYTES_MAX;
-    raft_set_snapshot_threshold(&r->raft, large ? 1024 : LOG_ENTRIES_MAX);
+    raft_set_snapshot_threshold(&r->raft, large ? 1 : r->log_entries_max);
     raft_set_snapshot_trailing(&r->raft, (unsigned)tail_of(r));
 }
 

@@ -97,6 +97,9 @@ int submit_init(struct repl *r, struct errmsg *e)
 
 void submit_deinit(struct repl *r)
 {
+    /* libraft tells of what is in flight when it closes, as far as it knows. */
+    while (r->submitter.proposals != NULL)
+        on_proposed(&r->submitter.proposals->req, RAFT_CANCELED, NULL);
     buf_deinit(&r->submitter.scratch);
     buf_deinit(&r->submitter.tick_record);
 }

@@ -2,12 +2,15 @@
 #include "raft/test/cluster.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -94,6 +97,16 @@ void cluster_deinit(struct cluster *c)
 
 void cluster_start(struct cluster *c, size_t i)
 {
+    struct errmsg e = {""};
+    int rv = cluster_try_start(c, i, &e);
+    if (rv != 0)
+        print_message("%s: %s\n", c->nodes[i].name, e.text);
+    assert_int_equal(rv, 0);
+    assert_int_equal(repl_peer_port(c->nodes[i].repl), c->nodes[i].port);
+}
+
+int cluster_try_start(struct cluster *c, size_t i, struct errmsg *e)
+{
     struct node *n = &c->nodes[i];
     char bind[32];
     snprintf(bind, sizeof bind, "127.0.0.1:%u", n->port);
@@ -106,18 +119,15 @@ void cluster_start(struct cluster *c, size_t i)
         .initial_peer_count = c->count > 1 ? c->count : 0,
         .election_timeout_ms = 500,
         .heartbeat_ms = 50,
+        .log_entries_max = c->log_entries_max,
+        .tail_entries = c->tail_entries,
         .store = n->store,
         .on_event = on_event,
         .on_leader = on_leader,
         .on_applied = on_applied,
         .arg = n,
     };
-    struct errmsg e = {""};
-    int rv = repl_start(&options, &n->repl, &e);
-    if (rv != 0)
-        print_message("%s: %s\n", n->name, e.text);
-    assert_int_equal(rv, 0);
-    assert_int_equal(repl_peer_port(n->repl), n->port);
+    return repl_start(&options, &n->repl, e);
 }
 
 void cluster_stop(struct cluster *c, size_t i)
@@ -126,6 +136,39 @@ void cluster_stop(struct cluster *c, size_t i)
     repl_stop(n->repl);
     n->repl = NULL;
     assert_false(atomic_load(&n->leads));
+}
+
+void cluster_damage_log(struct cluster *c, size_t i)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/raft", c->nodes[i].dir);
+    DIR *dir = opendir(path);
+    assert_non_null(dir);
+    bool found = false;
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        /* Closed segments are named by two indexes. */
+        fprintf(stderr, "F %s\n", entry->d_name);
+        if (entry->d_name[0] != '0' || strchr(entry->d_name, '-') == NULL)
+            continue;
+        int fd = openat(dirfd(dir), entry->d_name, O_RDWR);
+        uint8_t byte;
+        assert_int_equal(pread(fd, &byte, 1, 400), 1);
+        byte ^= 0x40;
+        assert_int_equal(pwrite(fd, &byte, 1, 400), 1);
+        close(fd);
+        found = true;
+    }
+    closedir(dir);
+    assert_true(found);
+}
+
+void cluster_wipe(struct cluster *c, size_t i)
+{
+    struct node *n = &c->nodes[i];
+    nftw(n->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    assert_int_equal(mkdir(n->dir, 0700), 0);
+    fake_store_destroy(n->store);
+    n->store = fake_store_create();
 }
 
 static bool find_leader(struct cluster *c, size_t *leader)

@@ -26,6 +26,7 @@ struct cluster {
     struct node nodes[NODES_MAX];
     struct repl_peer peers[NODES_MAX];
     size_t count;
+    unsigned log_entries_max, tail_entries; /* 0 = default */
 };
 
 /* Directories and ports; nothing runs. */
@@ -34,7 +35,14 @@ void cluster_init(struct cluster *c, size_t count);
 void cluster_deinit(struct cluster *c);
 
 void cluster_start(struct cluster *c, size_t i);
+/* The same, but tells what repl_start returned. */
+int cluster_try_start(struct cluster *c, size_t i, struct errmsg *e);
 void cluster_stop(struct cluster *c, size_t i);
+
+/* To a node that is stopped: flips a byte in the middle of its first closed
+ * segment; empties its directory. */
+void cluster_damage_log(struct cluster *c, size_t i);
+void cluster_wipe(struct cluster *c, size_t i);
 
 /* Index of a node that leads and is ready; waits for it. */
 size_t cluster_leader(struct cluster *c);

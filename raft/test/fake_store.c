@@ -16,6 +16,7 @@ struct store {
     pthread_mutex_t lock;
     struct state now, flushed; /* under lock */
     uint64_t skips, close_ms;  /* under lock */
+    bool lose_flushes;         /* under lock */
     struct outcome outcomes[OUTCOMES_MAX];
 };
 
@@ -38,6 +39,20 @@ void fake_store_crash(struct store *s)
     pthread_mutex_lock(&s->lock);
     s->now = s->flushed;
     pthread_mutex_unlock(&s->lock);
+}
+
+void fake_store_lose_flushes(struct store *s, bool lose)
+{
+    pthread_mutex_lock(&s->lock);
+    s->lose_flushes = lose;
+    pthread_mutex_unlock(&s->lock);
+}
+
+uint64_t fake_store_flushed_index(struct store *s)
+{
+    struct store_status status;
+    store_status(s, &status);
+    return status.flushed_index;
 }
 
 static size_t apply_records(struct store *s, struct reader *records)
@@ -92,7 +107,8 @@ int store_flush(struct store *s, struct errmsg *e)
 {
     (void)e;
     pthread_mutex_lock(&s->lock);
-    s->flushed = s->now;
+    if (!s->lose_flushes)
+        s->flushed = s->now;
     pthread_mutex_unlock(&s->lock);
     return 0;
 }

@@ -11,6 +11,10 @@ void fake_store_destroy(struct store *s);
 /* Back to the flushed state, as a crash leaves it. */
 void fake_store_crash(struct store *s);
 
+/* Pretends to flush from now on, or flushes again. */
+void fake_store_lose_flushes(struct store *s, bool lose);
+uint64_t fake_store_flushed_index(struct store *s);
+
 /* Over all records applied, in order. */
 uint64_t fake_store_digest(struct store *s);
 uint64_t fake_store_records(struct store *s);

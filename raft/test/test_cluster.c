@@ -235,6 +235,116 @@ static void an_open_minute_gets_its_tick_and_only_then(void **state)
     assert_int_equal(after.entries, before.entries + 1);
 }
 
+/* --- compaction ----------------------------------------------------------- */
+
+static int set_up_small_log(void **state)
+{
+    (void)state;
+    cluster_init(&c, 3);
+    c.log_entries_max = 40;
+    c.tail_entries = 30;
+    for (size_t i = 0; i < c.count; i++)
+        cluster_start(&c, i);
+    return 0;
+}
+
+static void submit_many(size_t node, uint64_t from, uint64_t to)
+{
+    for (uint64_t n = from; n <= to; n++)
+        submit_ok(node, n, 100, NULL);
+}
+
+static void
+a_compacted_log_still_replays_what_the_store_had_not_flushed(void **state)
+{
+    (void)state;
+    size_t leader = cluster_leader(&c);
+    submit_many(leader, 1, 130);
+    cluster_converge(&c, 130);
+    for (size_t i = 0; i < 3; i++) {
+        /* Snapshots were taken, so the store was made to flush; but not up to
+         * the last of them. */
+        assert_true(fake_store_flushed_index(c.nodes[i].store) > 0);
+        fake_store_lose_flushes(c.nodes[i].store, true);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        cluster_stop(&c, i);
+        fake_store_crash(c.nodes[i].store);
+        assert_true(fake_store_records(c.nodes[i].store) < 130);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        fake_store_lose_flushes(c.nodes[i].store, false);
+        cluster_start(&c, i);
+    }
+    submit_ok(cluster_leader(&c), 131, 100, NULL);
+    cluster_converge(&c, 131);
+}
+
+static void
+a_node_that_is_too_far_behind_says_so_and_does_not_loop(void **state)
+{
+    (void)state;
+    size_t leader = cluster_leader(&c), away = (leader + 1) % 3;
+    submit_many(leader, 1, 10);
+    cluster_converge(&c, 10);
+    cluster_stop(&c, away);
+    submit_many(leader, 11, 200);
+    cluster_start(&c, away);
+    WAIT_FOR(atomic_load(&c.nodes[away].fatal_code) != 0, 10000);
+    assert_int_equal(atomic_load(&c.nodes[away].fatal_code), 1);
+    /* The same answer at every start, before it votes. */
+    cluster_stop(&c, away);
+    struct errmsg e;
+    assert_int_equal(cluster_try_start(&c, away, &e), ERR_BEHIND);
+    assert_null(c.nodes[away].repl);
+    atomic_store(&c.nodes[away].fatal_code, 0);
+    submit_ok(leader, 201, 100, NULL);
+}
+
+static void a_damaged_log_is_refused_at_the_start(void **state)
+{
+    (void)state;
+    size_t leader = cluster_leader(&c);
+    submit_many(leader, 1, 30);
+    cluster_converge(&c, 30);
+    cluster_stop(&c, leader);
+    cluster_damage_log(&c, leader);
+    struct errmsg e;
+    assert_int_equal(cluster_try_start(&c, leader, &e), ERR_CORRUPT);
+    assert_non_null(strstr(e.text, "wipe"));
+}
+
+static void a_data_directory_in_use_is_refused(void **state)
+{
+    (void)state;
+    struct repl *first = c.nodes[0].repl;
+    struct errmsg e;
+    assert_int_equal(cluster_try_start(&c, 0, &e), ERR_IO);
+    assert_non_null(strstr(e.text, "in use"));
+    c.nodes[0].repl = first;
+}
+
+/* A node that lost its directory finds a cluster that it cannot join yet. */
+static void an_emptied_node_waits_and_votes_for_nobody(void **state)
+{
+    (void)state;
+    size_t leader = cluster_leader(&c), emptied = (leader + 1) % 3;
+    submit_ok(leader, 1, 100, NULL);
+    cluster_converge(&c, 1);
+    cluster_stop(&c, emptied);
+    cluster_wipe(&c, emptied);
+    int warnings = atomic_load(&c.nodes[emptied].warnings);
+    cluster_start(&c, emptied);
+    WAIT_FOR(atomic_load(&c.nodes[emptied].warnings) > warnings, 5000);
+    struct repl_status status;
+    repl_status(c.nodes[emptied].repl, &status);
+    assert_string_equal(status.state, "waiting");
+    assert_false(status.bootstrapped);
+    assert_int_equal(cluster_submit(&c, emptied, 2, 100, 10000, NULL),
+                     ERR_AGAIN);
+    submit_ok(leader, 3, 100, NULL);
+}
+
 /* --- strangers at the peer port ------------------------------------------- */
 
 static int dial_port(uint16_t port)
@@ -404,6 +514,15 @@ int main(void)
         THREE(many_records_at_once_are_packed_into_few_entries),
         THREE(a_record_larger_than_the_goal_travels_alone),
         THREE(an_open_minute_gets_its_tick_and_only_then),
+        cmocka_unit_test_setup_teardown(
+            a_compacted_log_still_replays_what_the_store_had_not_flushed,
+            set_up_small_log, tear_down),
+        cmocka_unit_test_setup_teardown(
+            a_node_that_is_too_far_behind_says_so_and_does_not_loop,
+            set_up_small_log, tear_down),
+        THREE(a_damaged_log_is_refused_at_the_start),
+        THREE(a_data_directory_in_use_is_refused),
+        THREE(an_emptied_node_waits_and_votes_for_nobody),
         THREE(strangers_are_sent_away_and_disturb_nobody),
         THREE(a_member_that_sends_nonsense_frames_is_cut_off),
         THREE(the_status_knows_the_cluster),
