@@ -49,7 +49,7 @@ static const struct setting settings[] = {
     {"config", "FILE", CONFIG_FILE, 0, NULL,
      "YAML, one \"name: value\" a line, names as here"},
     {"zone", "TEXT", TEXT, FIELD(zone), NULL, "failure domain of this node"},
-    {"leader-zones", "A,B,…", TEXT, FIELD(leader_zones), NULL,
+    {"leader-zones", "A,B,...", TEXT, FIELD(leader_zones), NULL,
      "zones in which the leader prefers to be"},
 
     {NULL, NULL, TEXT, 0, NULL, "Cluster (leave out for a single node)"},
@@ -183,8 +183,9 @@ static int read_flags(struct raws *raws, int argc, char **argv,
             value = argv[++i];
         if (value == NULL)
             return errmsg_set(e, ERR_INVALID, "%s: a value is missing", origin);
-        if (raws->of[which].value != NULL)
-            return errmsg_set(e, ERR_INVALID, "%s: given twice", origin);
+        /* The last one counts, so that a script can end in "$@". */
+        free(raws->of[which].value);
+        raws->of[which].value = NULL;
         int rv = raw_set(raws, which, value, origin, e);
         if (rv != 0)
             return rv;
@@ -512,10 +513,31 @@ static int check_together(struct node_config *c, struct errmsg *e)
 
 /* --- help and the whole --------------------------------------------------- */
 
+enum { HELP_COLUMN = 28, HELP_WIDTH = 80 };
+
+/* "  <left>  <text>", the text broken at spaces and kept in its column. */
+static void help_line(const char *left, const char *text)
+{
+    printf("  %-*s", HELP_COLUMN - 2, left);
+    while (*text != '\0') {
+        size_t length = strlen(text), room = HELP_WIDTH - HELP_COLUMN;
+        if (length > room) {
+            length = room;
+            while (length > 0 && text[length] != ' ')
+                length--;
+        }
+        printf("%.*s\n", (int)length, text);
+        text += length;
+        text += strspn(text, " ");
+        if (*text != '\0')
+            printf("%*s", HELP_COLUMN, "");
+    }
+}
+
 static void help_print(void)
 {
     printf("holdfast-node: one node of the core for fleets of WireGuard "
-           "gateways\n\nUsage: holdfast-node [--name value]…\n\n"
+           "gateways\n\nUsage: holdfast-node [--name value]...\n\n"
            "A flag wins over its variable (HOLDFAST_ and the name in capitals, "
            "with _),\nwhich wins over the file. Times: 500ms 30s 5m 24h. "
            "Sizes: 64KiB 10GiB.\n\n"
@@ -524,23 +546,23 @@ static void help_print(void)
            "127.0.0.1:8000\n");
     for (int i = 0; i < SETTINGS_COUNT; i++) {
         const struct setting *s = &settings[i];
-        char left[64];
+        char left[64], text[256];
         if (s->name == NULL) {
             printf("\n%s\n", s->help);
             continue;
         }
+        bool with_default = s->fallback != NULL && s->type != SWITCH;
         snprintf(left, sizeof left, "--%s %s", s->name,
                  s->argument != NULL ? s->argument : "");
-        printf("  %-30s %s", left, s->help);
-        if (s->fallback != NULL && s->type != SWITCH)
-            printf(" (default: %s)", s->fallback);
-        printf("\n");
+        snprintf(text, sizeof text, "%s%s%s%s", s->help,
+                 with_default ? " (default: " : "",
+                 with_default ? s->fallback : "", with_default ? ")" : "");
+        help_line(left, text);
     }
-    printf("  %-30s print the version and exit\n"
-           "  %-30s print this and exit\n\n"
-           "Exit codes: 0 ok, 1 failure, 2 usage or configuration, 75 start "
-           "me again.\n",
-           "--version", "--help");
+    help_line("--version", "print the version and exit");
+    help_line("--help", "print this and exit");
+    printf("\nExit codes: 0 ok, 1 failure, 2 usage or configuration, 75 start "
+           "me again.\n");
 }
 
 static bool asked_for(int argc, char **argv, const char *flag)

@@ -4,5 +4,6 @@
 #include "base/err.h"
 
 /* Makes @path and its parents and locks it; *lock_fd is held until the process
- * ends. ERR_IO; ERR_EXISTS: another process has it. */
+ * ends. ERR_INVALID: no such directory can be had; ERR_EXISTS: another process
+ * has it. */
 NODISCARD int data_dir_take(const char *path, int *lock_fd, struct errmsg *e);

@@ -21,12 +21,11 @@ enum {
     STARTING_POLL_MS = 20,
 };
 
-/* What is to be done about a failed start is in the message; the code says
- * whether starting again could help. */
+/* Only what the operator wrote is "usage or configuration"; the state of the
+ * machine and of the data directory is a failure. */
 static int exit_code_of(int error)
 {
-    return error == ERR_NOMEM || error == ERR_TIMEOUT ? EXIT_FAILED
-                                                      : EXIT_USAGE;
+    return error == ERR_INVALID ? EXIT_USAGE : EXIT_FAILED;
 }
 
 /* --- what the replica tells us -------------------------------------------- */
@@ -48,13 +47,6 @@ static void on_event(void *arg, enum repl_event_kind kind, const char *event,
         /* No handler, no destructor: what is on disk is to stay as it is. */
         _exit(exit_code);
     }
-}
-
-static void on_leader(void *arg, bool leads)
-{
-    struct node *n = arg;
-    log_info("leader", leads ? "%s leads now" : "%s leads no more",
-             n->config->name);
 }
 
 /* Applier thread. */
@@ -82,32 +74,59 @@ static int start_replica(struct node *n, struct errmsg *e)
         .name = c->name,
         .data_dir = c->data_dir,
         .peer_address = c->peer_count > 0 ? c->peer_address : NULL,
-        .peer_bind = c->peer_bind,
+        .peer_bind = c->peer_count > 0 ? c->peer_bind : NULL,
         .initial_peers = c->peers,
         .initial_peer_count = c->peer_count,
         .election_timeout_ms = (unsigned)c->election_timeout_ms,
         .heartbeat_ms = (unsigned)c->heartbeat_ms,
         .store = n->store,
         .on_event = on_event,
-        .on_leader = on_leader,
         .on_applied = on_applied,
         .arg = n,
     };
     return repl_start(&options, &n->repl, e);
 }
 
-/* 0, or the exit code of the part that failed. */
+/* A store that was put beside another cluster's log would skip or mix entries:
+ * found before anything of it can be written. */
+static int check_same_cluster(struct node *n, struct errmsg *e)
+{
+    struct repl_status status;
+    repl_status(n->repl, &status);
+    struct roster *roster = store_roster(n->store);
+    roster_read_lock(roster);
+    const struct settings *settings = roster_settings(roster);
+    bool foreign =
+        settings != NULL && settings->present &&
+        (!status.bootstrapped ||
+         memcmp(settings->cluster_id, status.cluster_id, CLUSTER_ID_SIZE) != 0);
+    roster_read_unlock(roster);
+    if (!foreign)
+        return 0;
+    return errmsg_set(e, ERR_FOREIGN,
+                      "%.120s/store belongs to another cluster than the log "
+                      "beside it: put back its own, or wipe the data "
+                      "directory and rejoin as a new node",
+                      n->config->data_dir);
+}
+
 static int start_all(struct node *n, struct errmsg *e)
 {
     int rv = start_store(n, e);
-    if (rv != 0)
-        return exit_code_of(rv);
-    rv = start_replica(n, e);
-    if (rv != 0)
-        return rv == ERR_IO ? EXIT_FAILED : exit_code_of(rv);
-    if (rpc_server_start(n, e) != 0 || http_server_start(n, e) != 0)
-        return EXIT_FAILED;
-    return 0;
+    if (rv == 0)
+        rv = start_replica(n, e);
+    if (rv == 0) {
+        rv = check_same_cluster(n, e);
+        if (rv != 0) { /* without a stop, which would flush the store */
+            log_error("start", "%s", e->text);
+            _exit(EXIT_FAILED);
+        }
+    }
+    if (rv == 0)
+        rv = rpc_server_start(n, e);
+    if (rv == 0)
+        rv = http_server_start(n, e);
+    return rv;
 }
 
 /* Streams first, so that gateways go elsewhere while there is still a leader;
@@ -179,8 +198,9 @@ static int run(const struct node_config *config, const sigset_t *signals)
     n->config = config;
     n->started_ms = clock_mono_ms();
     int rv = data_dir_take(config->data_dir, &lock_fd, &e);
-    int exit_code = rv != 0 ? exit_code_of(rv) : start_all(n, &e);
-    if (exit_code == 0) {
+    if (rv == 0)
+        rv = start_all(n, &e);
+    if (rv == 0) {
         serve(n, signals);
         log_info("stopped", "all is written");
     } else {
@@ -191,7 +211,7 @@ static int run(const struct node_config *config, const sigset_t *signals)
     if (lock_fd >= 0)
         close(lock_fd);
     free(n);
-    return exit_code;
+    return rv == 0 ? EXIT_OK : exit_code_of(rv);
 }
 
 int main(int argc, char **argv)

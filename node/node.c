@@ -14,19 +14,25 @@ static bool cluster_is_founded(struct node *n)
     return founded;
 }
 
+/* Not by comparing what is applied here with what the leader had committed when
+ * it was first heard: entries of libraft's own move the commit index and never
+ * the store's, and after a restart of all nodes a new leader knows of nothing
+ * committed yet. A barrier through the log settles both. */
+static bool has_caught_up(struct node *n, const struct repl_status *status)
+{
+    return status->heard_ms != 0 && atomic_load(&n->caught_up);
+}
+
 bool node_is_ready(struct node *n)
 {
-    if (atomic_load(&n->caught_up))
+    if (atomic_load(&n->was_ready))
         return true;
     struct repl_status status;
     repl_status(n->repl, &status);
-    bool ready;
-    if (status.heard_ms == 0)
-        ready = clock_mono_ms() - n->started_ms >= SILENCE_MS;
-    else
-        ready = store_applied_index(n->store) >= status.leader_commit_first &&
-                cluster_is_founded(n);
+    uint64_t since_ms = status.heard_ms != 0 ? status.heard_ms : n->started_ms;
+    bool ready = (has_caught_up(n, &status) && cluster_is_founded(n)) ||
+                 clock_mono_ms() >= since_ms + SILENCE_MS;
     if (ready)
-        atomic_store(&n->caught_up, true);
+        atomic_store(&n->was_ready, true);
     return ready;
 }

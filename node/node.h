@@ -32,7 +32,8 @@ struct node {
     struct http_server *_Atomic http;
     struct ingest_counters ingest;
     _Atomic bool draining;  /* SIGTERM was seen: /readyz says no */
-    _Atomic bool caught_up; /* node_is_ready said yes once: it stays so */
+    _Atomic bool caught_up; /* a barrier of this process was applied here */
+    _Atomic bool was_ready; /* node_is_ready said yes once: it stays so */
     uint64_t started_ms;    /* monotonic */
     char grpc_address[64], http_address[64]; /* as bound */
 };

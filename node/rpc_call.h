@@ -127,6 +127,7 @@ struct rpc_server {
     struct call *calls; /* all, newest first */
     struct ingest ingest;
     struct barrier barrier;
+    uint64_t first_ticket; /* passed: this node has caught up */
     struct registrations registrations;
     uint64_t roster_generation; /* grows with every change of the roster */
     uint64_t next_tick_ms, stop_at_ms;

@@ -103,6 +103,8 @@ static void barrier_go_on(struct rpc_server *g)
     /* What was applied between the two lines above woke nobody. */
     if (!passed && g->barrier.state == BARRIER_APPLYING)
         passed = barrier_pump(&g->barrier, store_applied_index(g->node->store));
+    if (barrier_has_passed(&g->barrier, g->first_ticket))
+        atomic_store(&g->node->caught_up, true);
     if (passed)
         tick_calls(g);
 }
@@ -252,6 +254,7 @@ static void *run(void *arg)
     struct rpc_server *g = arg;
     thread_role_take(&grpc_thread);
     g->ingest.now_ms = clock_mono_ms();
+    g->first_ticket = barrier_ticket(&g->barrier);
     tick(g);
     for (;;) {
         grpc_event event =
