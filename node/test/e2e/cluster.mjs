@@ -363,15 +363,28 @@ export class Cluster {
         return { index, digest };
     }
 
-    async createLocation(node, name, changes = {}) {
-        const location = await node.call('POST', '/api/v1/network', {
+    // The body of a location, as defguard's pages send it.
+    locationBody(name, changes = {}) {
+        return {
             name, address: '10.77.0.1/16', endpoint: 'vpn.example.com',
             port: 51820, allowed_ips: '10.77.0.0/16', dns: null,
             allowed_groups: [], location_mfa_mode: 'disabled',
             keepalive_interval: 25, peer_disconnect_threshold: 300,
             acl_enabled: false, acl_default_allow: false,
             accept_unknown_peers: false, ...changes,
-        });
+        };
+    }
+
+    // Returns when every running node knows it.
+    async createLocation(node, name, changes) {
+        const location = await node.call('POST', '/api/v1/network',
+            this.locationBody(name, changes));
+        for (const other of this.running) {
+            await until(`${other.name} knows the location`, async () => {
+                const path = `/api/v1/network/${location.id}`;
+                return (await other.get(path)).status === 200;
+            });
+        }
         return location;
     }
 

@@ -25,8 +25,6 @@ before(async () => {
     }
     token = (await leader.call('GET',
         `/api/v1/network/${location.id}/token`)).token;
-    await until('the follower knows the location', async () =>
-        (await follower.get(`/api/v1/network/${location.id}`)).status === 200);
     await until('the follower knows the devices', async () =>
         (await follower.call('GET', '/api/v1/device')).length === 3);
 });
@@ -158,9 +156,6 @@ describe('Refusals', () => {
     test('a token that is none', () => refused(
         config(headersOf({ authorization: 'garbage' })),
         status.UNAUTHENTICATED, bad));
-    test('a Bearer prefix is not part of a token', () => refused(
-        config(headersOf({ authorization: `Bearer ${token}` })),
-        status.UNAUTHENTICATED, bad));
     test('a token of another secret', () => refused(
         config(headersOf({
             authorization: gatewayToken('another secret', location.id),
@@ -256,10 +251,8 @@ describe('Updates', () => {
         const one = gateway('gw-change');
         one.start();
         await until('connected', () => one.stream);
-        await leader.call('PUT', `/api/v1/network/${location.id}`, {
-            ...location, address: '10.77.0.1/16',
-            allowed_ips: '10.77.0.0/16', port: 51999,
-        });
+        await leader.call('PUT', `/api/v1/network/${location.id}`,
+            cluster.locationBody(location.name, { port: 51999 }));
         const update = await until('the change arrives', () =>
             one.updates.find((u) => u.update === 'network'), 3000, 10);
         assert.equal(update.update_type, 'MODIFY');
@@ -294,8 +287,9 @@ describe('Stats', () => {
 
     test('its bytes are on every node when the Empty comes', async () => {
         const meta = headersOf({ hostname: 'gw-bytes', ...VERSION });
+        await stats(meta, [peerStats(keys[0], 1000, 5000, now)]);
         const answer = await stats(meta, [
-            peerStats(keys[0], 1000, 5000, now),
+            peerStats(keys[0], 1400, 5000, now),
             peerStats(keys[0], 1700, 5900, now + 5),
         ]);
         assert.deepEqual(answer, {});
@@ -338,6 +332,8 @@ describe('Stats', () => {
         await stats(meta, [
             peerStats(randomKey(), 1, 1, now),
             peerStats(keys[2], 100, 100, now),
+        ]);
+        await stats(meta, [
             peerStats(randomKey(), 2, 2, now),
             { id: 9, empty: {} },
             peerStats(keys[2], 150, 170, now + 2),
