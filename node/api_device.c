@@ -284,6 +284,14 @@ void api_device_create(struct http_request *rq)
     body_close(&body);
 }
 
+/* What can be missing is the location. */
+static void network_device_created(struct http_request *rq, int status)
+{
+    bool missing = status == 0 && rq->outcome.code == OUTCOME_NOTFOUND;
+    if (!http_write_failed(rq, status, missing ? "location" : "device"))
+        answer_with_configs(rq, (uint32_t)rq->outcome.value);
+}
+
 void api_network_device_create(struct http_request *rq)
 {
     struct body body = {0};
@@ -293,7 +301,7 @@ void api_network_device_create(struct http_request *rq)
         struct buf record = {0};
         spec.location = (uint32_t)b.location_id;
         record_put_device_create(&record, &spec);
-        http_submit(rq, &record, created);
+        http_submit(rq, &record, network_device_created);
     }
     body_close(&body);
 }

@@ -9,7 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { DEFAULT_RANGE_S = 3600 };
+enum {
+    DEFAULT_RANGE_S = 3600,
+    POINTS_MAX = 2 * 1000 * 1000, /* of one answer, some 100 MB of JSON */
+};
 
 enum overview_by {
     OVERVIEW_NONE,
@@ -22,6 +25,7 @@ struct overview {
     struct query query;
     enum overview_by by;
     uint64_t limit, after;
+    bool totals_only; /* points=0 */
 };
 
 /* --- the question --------------------------------------------------------- */
@@ -125,6 +129,15 @@ static int read_page(struct http_request *rq, struct overview *v)
         return refuse(rq, "limit: must be a number from 1 to 10000");
     if (after != NULL && uint_parse(after, UINT32_MAX, &v->after) != 0)
         return refuse(rq, "after: must be what next said");
+    const char *points = http_param(rq, "points");
+    if (points != NULL && strcmp(points, "0") != 0 && strcmp(points, "1") != 0)
+        return refuse(rq, "points: must be 1, or 0 for totals only");
+    v->totals_only = points != NULL && points[0] == '0';
+    /* The rest is the next page's, as next says. */
+    uint64_t buckets = (v->query.to_s - v->query.from_s) / BY_MINUTE;
+    uint64_t most = POINTS_MAX / buckets;
+    if (v->limit == 0 || v->limit > most)
+        v->limit = most;
     return 0;
 }
 
@@ -224,7 +237,8 @@ static int sum_users(struct roster *r, struct answer *a, struct user_sums *out)
 
 /* --- the answer ----------------------------------------------------------- */
 
-static void out_series(struct json_out *o, const char *key, const char *name,
+static void out_series(struct json_out *o, const struct overview *v,
+                       const char *key, const char *name,
                        const struct series *s, const struct answer *a)
 {
     out_object(o);
@@ -234,7 +248,7 @@ static void out_series(struct json_out *o, const char *key, const char *name,
     out_member_uint(o, "download", s->download);
     out_key(o, "points");
     out_array(o);
-    for (size_t i = 0; i < a->bucket_count; i++) {
+    for (size_t i = 0; i < a->bucket_count && !v->totals_only; i++) {
         const struct point *p = &s->points[i];
         if (!p->observed) {
             out_null(o);
@@ -285,7 +299,7 @@ static void out_named_series(struct http_request *rq, const struct overview *v,
         snprintf(id, sizeof id, "all");
         snprintf(name, sizeof name, "all locations");
     }
-    out_series(&rq->json, hostname[0] != '\0' ? hostname : id, name, s, a);
+    out_series(&rq->json, v, hostname[0] != '\0' ? hostname : id, name, s, a);
 }
 
 static void out_all_series(struct http_request *rq, const struct overview *v,
@@ -301,7 +315,7 @@ static void out_all_series(struct http_request *rq, const struct overview *v,
             if (v->limit != 0 && shown == v->limit)
                 break;
             const struct user_series *u = &users->users[i];
-            out_series(&rq->json, u->user, either(u->user, "(no user)"),
+            out_series(&rq->json, v, u->user, either(u->user, "(no user)"),
                        &u->sum, a);
             shown++;
         }

@@ -2,8 +2,9 @@
 #include "node/api.h"
 #include "node/http_route.h"
 
-static const char *const overview_params[] = {
-    "location", "from", "to", "resolution", "by", "limit", "after", NULL};
+static const char *const overview_params[] = {"location",   "from",   "to",
+                                              "resolution", "by",     "limit",
+                                              "after",      "points", NULL};
 static const char *const digest_params[] = {"index", NULL};
 
 #define PROBE(path, handler, summary)                                          \

@@ -183,12 +183,19 @@ static bool takes_gzip(struct MHD_Connection *connection)
            strstr(value, "gzip;q=0 ") == NULL;
 }
 
-static bool announces_too_much(struct MHD_Connection *connection)
+enum announced { BODY_NONE, BODY_FITS, BODY_TOO_LARGE };
+
+static enum announced announced_body(struct MHD_Connection *connection)
 {
     const char *value = MHD_lookup_connection_value(
         connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
-    uint64_t size;
-    return value != NULL && uint_parse(value, BODY_SIZE_MAX, &size) != 0;
+    uint64_t size = 0;
+    if (value != NULL && uint_parse(value, BODY_SIZE_MAX, &size) != 0)
+        return BODY_TOO_LARGE;
+    bool chunked =
+        MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
+                                    MHD_HTTP_HEADER_TRANSFER_ENCODING) != NULL;
+    return size > 0 || chunked ? BODY_FITS : BODY_NONE;
 }
 
 static void refuse_body(struct http_request *rq)
@@ -214,10 +221,13 @@ static enum MHD_Result on_head(struct exchange *x,
             connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_AUTHORIZATION),
     };
     dispatch_head(rq, &head);
-    if (rq->status == 0 && announces_too_much(connection))
+    enum announced body = announced_body(connection);
+    if (rq->status == 0 && body == BODY_TOO_LARGE)
         refuse_body(rq);
     x->phase = PHASE_BODY;
-    if (rq->status != 0)
+    /* An answer before the body ends the connection, which saves reading what
+     * nobody wants; without a body it can wait and keep the connection. */
+    if (rq->status != 0 && body != BODY_NONE)
         return send_answer(x, connection);
     return MHD_YES;
 }

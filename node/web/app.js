@@ -5,7 +5,8 @@
 
 const REFRESH_MS = 10_000;
 const STALE_MS = 30_000;
-const DEVICE_PAGE = 50;
+const DEVICES_ASKED = 1000;
+const DEVICES_SHOWN = 12; // at first, and more by each press of the button
 const POINTS_MAX = 240; // drawn; more are added up in groups
 
 const $ = (id) => document.getElementById(id);
@@ -14,9 +15,10 @@ const state = {
   token: sessionStorage.getItem("token"),
   hours: Number(sessionStorage.getItem("hours")) || 1,
   location: sessionStorage.getItem("location") || "all",
-  deviceLimit: DEVICE_PAGE,
+  devicesShown: DEVICES_SHOWN,
   cluster: null, // first 8 digits of the cluster id
   applied: 0, // the highest index this page has seen
+  data: null, // what is shown
   points: [],
   step: 60,
   cursor: null,
@@ -72,7 +74,7 @@ async function load(signal) {
   };
   const [traffic, devices] = await Promise.all([
     api("/overview", { ...range, by: "none" }, signal),
-    api("/overview", { ...range, by: "device", limit: state.deviceLimit }, signal),
+    api("/overview", { ...range, by: "device", limit: DEVICES_ASKED, points: 0 }, signal),
   ]);
   return { cluster, locations, traffic, devices };
 }
@@ -98,7 +100,8 @@ function rate(n, seconds) {
     value /= 1000;
     unit++;
   }
-  return `${value.toFixed(value >= 100 || unit === 0 ? 0 : 1)} ${units[unit]}`;
+  const digits = value >= 100 || unit === 0 || Number.isInteger(value) ? 0 : 1;
+  return `${value.toFixed(digits)} ${units[unit]}`;
 }
 
 function clock(seconds, withDay) {
@@ -157,24 +160,25 @@ function share(up, down, whole) {
 
 function showDevices(devices, traffic) {
   const whole = traffic.upload + traffic.download;
-  rows("devices", devices.series.map((s) => element("tr", {},
+  const count = devices.series.length;
+  const shown = devices.series.slice(0, state.devicesShown);
+  rows("devices", shown.map((s) => element("tr", {},
     cell(s.name === s.key ? "unclaimed" : s.name,
       { class: s.name === s.key ? "name quiet" : "name", title: s.name }),
-    cell(s.key.length > 16 ? `${s.key.slice(0, 12)}…` : s.key,
-      { class: "key", title: s.key }),
+    cell(`${s.key.slice(0, 12)}…`, { class: "key", title: s.key }),
     cell(bytes(s.upload), { class: "number" }),
     cell(bytes(s.download), { class: "number" }),
     share(s.upload, s.download, whole))),
   "No device was seen in this period.");
-  $("more-devices").hidden = devices.next === null;
-  const shown = devices.series.length;
-  $("devices-note").textContent = devices.next === null
-    ? `${shown} seen, busiest first` : `the ${shown} busiest`;
+  const all = devices.next === null ? String(count) : `more than ${count}`;
+  $("more-devices").hidden = shown.length === count;
+  $("devices-note").textContent = shown.length < count
+    ? `the ${shown.length} busiest of ${all}` : `${all} seen, busiest first`;
   const active = devices.series.filter((s) => s.upload + s.download > 0).length;
   $("total-devices").textContent =
     devices.next === null ? String(active) : `${active}+`;
   $("total-devices-of").textContent =
-    devices.next === null ? `of ${shown} seen` : "";
+    devices.next === null ? `of ${count} seen` : "";
 }
 
 function showGateways(locations) {
@@ -318,11 +322,11 @@ function runs(points) {
 
 function draw() {
   const { points, step } = state;
-  if (points.length === 0) {
-    $("plot").replaceChildren();
+  const box = $("plot").getBoundingClientRect();
+  if (points.length === 0 || box.height === 0) {
+    $("plot").replaceChildren(); // nothing to show, or not shown
     return;
   }
-  const box = $("plot").getBoundingClientRect();
   const width = Math.max(260, box.width);
   const height = box.height;
   const pad = { left: 74, right: 4, top: 8, bottom: 22 };
@@ -445,6 +449,7 @@ function showChartTable() {
 /* --- the cycle ------------------------------------------------------------ */
 
 function show(data) {
+  state.data = data;
   showHealth(data.cluster);
   showLocations(data.locations);
   showEmpty(data.locations);
@@ -465,7 +470,8 @@ function failed(error) {
     return;
   }
   $("health").className = "chip bad";
-  $("health").textContent = "no answer";
+  $("health").textContent =
+    error instanceof ApiError ? "answers with an error" : "no answer";
   $("main").classList.add("old");
   banner("failed", error instanceof ApiError
     ? `The node answered: ${error.message}. Trying again.`
@@ -528,7 +534,7 @@ $("sign-in").addEventListener("submit", (event) => {
 $("sign-out").addEventListener("click", () => signOut());
 $("location").addEventListener("change", (event) => {
   state.location = event.target.value;
-  state.deviceLimit = DEVICE_PAGE;
+  state.devicesShown = DEVICES_SHOWN;
   sessionStorage.setItem("location", state.location);
   refresh();
 });
@@ -542,8 +548,8 @@ for (const input of document.getElementsByName("hours")) {
   });
 }
 $("more-devices").addEventListener("click", () => {
-  state.deviceLimit += DEVICE_PAGE;
-  refresh();
+  state.devicesShown += 50;
+  if (state.data) showDevices(state.data.devices, showTraffic(state.data.traffic));
 });
 $("toggle-table").addEventListener("click", () => {
   const table = $("chart-table");
