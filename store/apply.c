@@ -44,7 +44,7 @@ static int add_to_cell(struct store *s, struct slot *slot, uint32_t minute,
     if (minute < s->horizon)
         return 0;
     if (minute_is_due(minute, s->log_time_ms)) {
-        s->counters.late++;
+        s->counters.late += slot->device != GATEWAY_TOTAL;
         return add_late(s, slot, minute, growth);
     }
     struct open_cell *open = &slot->open[minute & 1];

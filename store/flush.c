@@ -220,6 +220,9 @@ static void drop_flushed(struct store *s)
 
 static int flush(struct store *s, struct errmsg *e) REQUIRES(applier_thread)
 {
+    /* The file holds this index already. */
+    if (s->applied_index == s->flushed_index)
+        return 0;
     pthread_mutex_lock(&s->lock);
     int rc = table_sort(&s->table);
     cells_normalise(&s->late);

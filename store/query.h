@@ -1,6 +1,7 @@
 /* Reading the buckets: closed minutes from LMDB, open ones and late cells from
  * memory, each seen exactly once (docs/format.md, "What a reader does").
- * Any thread; the read transaction lives for one call. */
+ * Any thread that does not hold roster_read_lock (store_status says why); the
+ * read transaction lives for one call. */
 #pragma once
 
 #include "store/store.h"
@@ -43,8 +44,11 @@ struct answer {
     size_t series_total; /* before limit and after */
 };
 
-/* ERR_INVALID (range, too many buckets), ERR_NOMEM, ERR_IO. Series are sorted
- * by upload + download, largest first, ties by id. */
+/* ERR_INVALID (range, too many buckets), ERR_LIMIT (too many points: ask with a
+ * limit), ERR_NOMEM, ERR_IO, ERR_CORRUPT. Series are sorted by upload + download,
+ * largest first, ties by id. BY_NONE always has one series; by gateway or device
+ * only those that were heard or moved bytes in the range have one. A device's
+ * bucket is observed when a gateway of a location that it is in was heard. */
 NODISCARD int query_run(struct store *s, const struct query *q,
                         struct answer *out, struct errmsg *e);
 void answer_deinit(struct answer *a);

@@ -27,8 +27,9 @@ struct store_options {
     uint64_t map_bytes; /* size of the map, 0 = 64 GiB; sparse */
 };
 
-/* ERR_CORRUPT, ERR_NEWER (a newer format), ERR_IO; the message names the file
- * and what to do. Loads the checkpoint. */
+/* ERR_CORRUPT, ERR_NEWER (a newer format), ERR_DENIED (another process has it
+ * open), ERR_NOSPACE, ERR_IO, ERR_NOMEM; the message names the file and what to
+ * do. Loads the checkpoint. */
 NODISCARD int store_open(const struct store_options *options,
                          struct store **out, struct errmsg *e);
 
@@ -83,7 +84,8 @@ struct store_status {
     struct store_counters counters;
 };
 
-/* Any thread. */
+/* Any thread, but not while it holds roster_read_lock: the applier takes the
+ * roster's lock inside the table's. That goes for store/query.h too. */
 void store_status(struct store *s, struct store_status *out);
 uint64_t store_applied_index(const struct store *s);
 uint64_t store_log_time_ms(const struct store *s);
