@@ -1,0 +1,77 @@
+#include "raft/logtime.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+enum { NOW = 1000000 };
+
+static void alone_it_is_the_wall_clock(void **state)
+{
+    (void)state;
+    assert_int_equal(logtime_stamp(NOW, NULL, 0, 0), NOW);
+}
+
+static void it_never_goes_back_below_the_log(void **state)
+{
+    (void)state;
+    assert_int_equal(logtime_stamp(NOW, NULL, 0, NOW + 5), NOW + 5);
+    int64_t behind[] = {-9000, -9000};
+    assert_int_equal(logtime_stamp(NOW, behind, 2, NOW - 3), NOW - 3);
+}
+
+static void small_differences_are_left_alone(void **state)
+{
+    (void)state;
+    int64_t offsets[] = {900, 1000};
+    assert_int_equal(logtime_stamp(NOW, offsets, 2, 0), NOW);
+}
+
+static void a_leader_whose_clock_strays_follows_the_median(void **state)
+{
+    (void)state;
+    int64_t ahead[] = {60000, 61000};
+    assert_int_equal(logtime_stamp(NOW, ahead, 2, 0), NOW + 60000);
+    int64_t behind[] = {-60000, -61000};
+    assert_int_equal(logtime_stamp(NOW, behind, 2, 0), NOW - 60000);
+}
+
+static void one_wrong_clock_of_three_moves_nothing(void **state)
+{
+    (void)state;
+    int64_t wild[] = {INT64_MAX / 8, 3};
+    assert_int_equal(logtime_stamp(NOW, wild, 2, 0), NOW);
+    wild[0] = INT64_MIN / 8;
+    assert_int_equal(logtime_stamp(NOW, wild, 2, 0), NOW);
+}
+
+static void two_that_disagree_meet_in_the_middle(void **state)
+{
+    (void)state;
+    int64_t offset[] = {10000};
+    assert_int_equal(logtime_stamp(NOW, offset, 1, 0), NOW + 5000);
+}
+
+static void a_clock_before_1970_does_not_wrap(void **state)
+{
+    (void)state;
+    int64_t offsets[] = {-2 * NOW, -2 * NOW};
+    assert_int_equal(logtime_stamp(NOW, offsets, 2, 0), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(alone_it_is_the_wall_clock),
+        cmocka_unit_test(it_never_goes_back_below_the_log),
+        cmocka_unit_test(small_differences_are_left_alone),
+        cmocka_unit_test(a_leader_whose_clock_strays_follows_the_median),
+        cmocka_unit_test(one_wrong_clock_of_three_moves_nothing),
+        cmocka_unit_test(two_that_disagree_meet_in_the_middle),
+        cmocka_unit_test(a_clock_before_1970_does_not_wrap),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
