@@ -246,7 +246,11 @@ int native_record_encode(struct native_stream *s, const struct reporter *who,
         .hostname = who->hostname,
         .session = batch->session,
         .sequence = batch->sequence,
-        .sampled_at_ms = batch->sampled_at_ms,
+        /* Not told: now, as the log knows it. It is in the record, so it stays
+         * the same however often that is submitted. */
+        .sampled_at_ms = batch->sampled_at_ms != 0
+                             ? batch->sampled_at_ms
+                             : s->ingest->log_time_ms(s->ingest),
         .has_machine = batch->machine.size > 0,
         .machine = XXH3_64bits(batch->machine.data, batch->machine.size),
     };
