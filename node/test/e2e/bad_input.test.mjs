@@ -427,7 +427,7 @@ describe('Samples', () => {
         await report('counters', [
             [most, 5], [7, 9], [6, 10], [6, 10],
         ].map(([up, down], i) => ({
-            session: 1, sequence: i + 1,
+            session: 1, sequence: i + 1, sampled_at_ms: Date.now(),
             peers: [sample({ upload: up, download: down })],
         })));
         await until('the resets are counted', async () => {

@@ -212,8 +212,9 @@ describe('A data directory', () => {
                 const keptOurs = await fill(ours);
                 const keptTheirs = await fill(theirs);
                 const [a, b] = [ours.nodes[2], theirs.nodes[2]];
-                await a.kill();
-                await b.kill();
+                // In good order, so that the stores hold something.
+                await a.kill('SIGTERM');
+                await b.kill('SIGTERM');
                 const swap = () => {
                     const aside = path.join(ours.directory, 'aside');
                     fs.renameSync(a.dataDir, aside);
