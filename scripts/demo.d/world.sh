@@ -23,18 +23,20 @@ world_members() { printf '%s\n' "${nodes[@]}" "${gateways[@]}" "${clients[@]}"; 
 world_spaces() { world_members | tr '\n' ' '; }
 world_is_there() { ip netns list | grep -q "^$(space net)\b"; }
 
+# When a process began, which tells it from a later one with its number.
+began() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 20; }
+
 # Another run of this script that still lives.
 demo_is_other() {
-    local pid
-    pid=$(cat "$demo_dir/pid/demo" 2>/dev/null) || return 1
-    [ "$pid" != $$ ] && [ -r "/proc/$pid/cmdline" ] &&
-        tr '\0' ' ' <"/proc/$pid/cmdline" | grep -q 'scripts/demo\|/demo '
+    local pid start
+    [ -r "$demo_dir/pid/demo" ] && read -r pid start <"$demo_dir/pid/demo" || return 1
+    [ "$pid" != $$ ] && [ "$(began "$pid")" = "$start" ]
 }
 
 demo_end_other() {
     demo_is_other || return 0
     local pid
-    pid=$(cat "$demo_dir/pid/demo")
+    read -r pid _ <"$demo_dir/pid/demo"
     kill -TERM "$pid" 2>/dev/null || return 0
     for _ in $(seq 100); do
         [ -d "/proc/$pid" ] || return 0
@@ -62,7 +64,7 @@ world_make() {
         die "$net.0/24 is in use on this host"
     install -d -m 700 "$demo_dir"
     install -d "$demo_dir/pid" "$demo_dir/log" "$demo_dir/data" "$demo_dir/key"
-    echo $$ >"$demo_dir/pid/demo"
+    echo "$$ $(began $$)" >"$demo_dir/pid/demo"
     [ -c /dev/net/tun ] || {
         modprobe tun 2>/dev/null || true
         [ -c /dev/net/tun ] || { mkdir -p /dev/net && mknod /dev/net/tun c 10 200; } ||
