@@ -45,10 +45,11 @@ struct answer {
 };
 
 /* ERR_INVALID (range, too many buckets), ERR_LIMIT (too many points: ask with a
- * limit), ERR_NOMEM, ERR_IO, ERR_CORRUPT. Series are sorted by upload + download,
- * largest first, ties by id. BY_NONE always has one series; by gateway or device
- * only those that were heard or moved bytes in the range have one. A device's
- * bucket is observed when a gateway of a location that it is in was heard. */
+ * limit), ERR_NOMEM, ERR_IO, ERR_CORRUPT. Series are sorted by upload +
+ * download, largest first, ties by id. BY_NONE always has one series; by
+ * gateway or device only those that were heard or moved bytes in the range have
+ * one. A device's bucket is observed when a gateway of a location that it is in
+ * was heard. */
 NODISCARD int query_run(struct store *s, const struct query *q,
                         struct answer *out, struct errmsg *e);
 void answer_deinit(struct answer *a);

@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-enum { STEPS = 1500, READERS = 3, GATEWAYS = 4 };
+enum { STEPS = 1500, READERS = 4, GATEWAYS = 4 };
 
 #define T0 ((uint64_t)1700000040000)
 
@@ -62,6 +62,35 @@ static void *read_on(void *arg)
             r->wrong = "the sum is not that of the applied index";
         last_index = a.applied_index;
         answer_deinit(&a);
+        atomic_fetch_add(&r->queries, 1);
+    } while (r->wrong == NULL && !atomic_load(&r->shared->done));
+    return NULL;
+}
+
+static void count_presence(void *arg, const struct presence *p)
+{
+    size_t *count = arg;
+    *count += p->device != 0;
+}
+
+/* What the pages of the API ask besides. */
+static void *look_around(void *arg)
+{
+    struct reader_thread *r = arg;
+    struct store *s = r->shared->replica.store;
+    uint64_t last_index = 0;
+    do {
+        struct store_status status;
+        size_t count = 0;
+        store_status(s, &status);
+        if (query_presence(s, 0, count_presence, &count) != 0)
+            r->wrong = "presence failed";
+        if (count > 2 * GATEWAYS)
+            r->wrong = "a slot was seen twice";
+        if (status.applied_index < last_index ||
+            status.flushed_index > store_applied_index(s))
+            r->wrong = "the applied index went back";
+        last_index = status.applied_index;
         atomic_fetch_add(&r->queries, 1);
     } while (r->wrong == NULL && !atomic_load(&r->shared->done));
     return NULL;
@@ -130,8 +159,11 @@ static void queries_beside_apply_and_flush_see_every_byte_once(void **state)
     for (size_t i = 0; i < READERS; i++) {
         readers[i].shared = s;
         readers[i].by = (enum query_by)i;
-        assert_int_equal(
-            pthread_create(&readers[i].thread, NULL, read_on, &readers[i]), 0);
+        bool queries = i <= BY_DEVICE;
+        assert_int_equal(pthread_create(&readers[i].thread, NULL,
+                                        queries ? read_on : look_around,
+                                        &readers[i]),
+                         0);
     }
     report_on(s);
     atomic_store(&s->done, true);
