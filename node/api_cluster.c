@@ -132,8 +132,7 @@ static void digest_reached(struct http_request *rq, int status)
     if (status == 0)
         answer_own_digest(rq, rq->wait_index, 200);
     else
-        http_error(rq, 504, "behind", "this replica has applied %llu only",
-                   (unsigned long long)store_applied_index(rq->node->store));
+        http_wait_failed(rq, status);
 }
 
 void api_digest_get(struct http_request *rq)

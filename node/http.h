@@ -135,6 +135,9 @@ void http_await_index(struct http_request *rq, uint64_t index, unsigned wait_ms,
  * committed anywhere before this call. */
 void http_await_barrier(struct http_request *rq, http_resume_fn *resume);
 
+/* Writes the error of a read whose wait ended with @status, not 0. */
+void http_wait_failed(struct http_request *rq, int status);
+
 /* How long ago this replica last heard from a leader; since the process
  * started if never. */
 uint64_t http_age_ms(const struct node *n, const struct repl_status *status);

@@ -137,6 +137,24 @@ bool http_write_failed(struct http_request *rq, int status, const char *what)
     return true;
 }
 
+void http_wait_failed(struct http_request *rq, int status)
+{
+    switch (status) {
+    case ERR_TIMEOUT:
+        http_error(rq, 504, "behind",
+                   "this replica has applied %llu only; ask another node",
+                   (unsigned long long)store_applied_index(rq->node->store));
+        return;
+    case ERR_CLOSED:
+        http_error(rq, 503, "stopping", "this node is stopping");
+        return;
+    default:
+        http_error(rq, 503, "no_leader",
+                   "a linearizable read needs a leader; consistency=local "
+                   "does not");
+    }
+}
+
 uint64_t http_age_ms(const struct node *n, const struct repl_status *status)
 {
     uint64_t now = clock_mono_ms();

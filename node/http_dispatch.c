@@ -120,23 +120,10 @@ void dispatch_head(struct http_request *rq, const struct http_head *head)
 
 static void run_handler(struct http_request *rq, int status)
 {
-    switch (status) {
-    case 0:
+    if (status == 0)
         rq->route->handler(rq);
-        return;
-    case ERR_TIMEOUT:
-        http_error(rq, 504, "behind",
-                   "this replica has applied %llu only; ask another node",
-                   (unsigned long long)store_applied_index(rq->node->store));
-        return;
-    case ERR_CLOSED:
-        http_error(rq, 503, "stopping", "this node is stopping");
-        return;
-    default:
-        http_error(rq, 503, "no_leader",
-                   "a linearizable read needs a leader; consistency=local "
-                   "does not");
-    }
+    else
+        http_wait_failed(rq, status);
 }
 
 /* "123", or "<first 8 hex digits of the cluster id>-123". */

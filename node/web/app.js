@@ -456,8 +456,8 @@ function show(data) {
   showDevices(data.devices, showTraffic(data.traffic));
   showGateways(data.locations);
   showCluster(data.cluster);
-  $("main").hidden = false;
-  $("main").classList.remove("old");
+  $("content").hidden = false;
+  $("content").classList.remove("old");
   $("as-of").textContent = `as of ${new Date().toLocaleTimeString([], { hour12: false })}` +
     ` · data ${ago(data.traffic.age_ms)} old`;
   $("as-of").title = new Date().toISOString();
@@ -472,7 +472,7 @@ function failed(error) {
   $("health").className = "chip bad";
   $("health").textContent =
     error instanceof ApiError ? "answers with an error" : "no answer";
-  $("main").classList.add("old");
+  $("content").classList.add("old");
   banner("failed", error instanceof ApiError
     ? `The node answered: ${error.message}. Trying again.`
     : "The node does not answer. What is shown below is old; trying again.");
@@ -507,7 +507,7 @@ function signOut(message) {
   sessionStorage.removeItem("token");
   state.token = null;
   clearTimeout(state.timer);
-  $("main").hidden = true;
+  $("content").hidden = true;
   $("sign-out").hidden = true;
   $("sign-in").hidden = false;
   $("as-of").textContent = "";
