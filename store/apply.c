@@ -5,7 +5,6 @@
 #include "store/state.h"
 
 #include "base/assert.h"
-#include "base/clock.h"
 #include "store/apply.h"
 
 #include <stdlib.h>
