@@ -289,7 +289,11 @@ static void on_turn(uv_prepare_t *turn)
 static void begin_stop(struct errand *errand)
 {
     struct repl *r = CONTAINER_OF(errand, struct repl, stop);
-    if (r->phase != PHASE_RUNNING || events_failed(&r->events)) {
+    /* Others may still ring; it must not keep the loop alive any more. */
+    uv_unref((uv_handle_t *)&r->wake);
+    if (r->phase == PHASE_CLOSING)
+        return; /* it failed before */
+    if (r->phase != PHASE_RUNNING) {
         submit_fail_waiting(r, ERR_CLOSED);
         loop_close(r);
         return;
@@ -363,19 +367,24 @@ void loop_close(struct repl *r)
     r->resolver = NULL;
     uv_close((uv_handle_t *)&r->turn, NULL);
     uv_close((uv_handle_t *)&r->beat, NULL);
-    /* Others may still ring; it must not keep the loop alive. */
-    uv_unref((uv_handle_t *)&r->wake);
 }
 
 static void on_beat(uv_timer_t *beat)
 {
     struct repl *r = beat->data;
     uint64_t now = clock_mono_ms();
+    if (events_failed(&r->events)) {
+        /* Should the process live on for a moment, this node neither votes nor
+         * acknowledges any more. */
+        submit_fail_waiting(r, ERR_CLOSED);
+        loop_close(r);
+        return;
+    }
     listener_beat(&r->listener);
     dialer_beat(&r->dialer);
     if (r->phase == PHASE_WAITING) {
         submit_beat(r, now);
-        if (r->bootstrap.count > 0 && !events_failed(&r->events))
+        if (r->bootstrap.count > 0)
             bootstrap_beat(r, now);
         return;
     }
@@ -387,8 +396,6 @@ static void on_beat(uv_timer_t *beat)
     guard_beat(&r->guard, raft_last_index(&r->raft), now);
     snapshot_beat(r);
     submit_beat(r, now);
-    if (events_failed(&r->events))
-        submit_fail_waiting(r, ERR_CLOSED);
     if (r->phase > PHASE_RUNNING)
         stop_beat(r, now);
 }

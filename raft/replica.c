@@ -101,6 +101,7 @@ void repl_stop(struct repl *r)
         mailbox_push(&r->errands, &r->stop.letter);
         pthread_join(r->thread, NULL);
     } else {
+        uv_unref((uv_handle_t *)&r->wake);
         loop_close(r);
         uv_run(&r->loop, UV_RUN_DEFAULT);
     }

@@ -280,27 +280,6 @@ a_compacted_log_still_replays_what_the_store_had_not_flushed(void **state)
     cluster_converge(&c, 131);
 }
 
-static void
-a_node_that_is_too_far_behind_says_so_and_does_not_loop(void **state)
-{
-    (void)state;
-    size_t leader = cluster_leader(&c), away = (leader + 1) % 3;
-    submit_many(leader, 1, 10);
-    cluster_converge(&c, 10);
-    cluster_stop(&c, away);
-    submit_many(leader, 11, 200);
-    cluster_start(&c, away);
-    WAIT_FOR(atomic_load(&c.nodes[away].fatal_code) != 0, 10000);
-    assert_int_equal(atomic_load(&c.nodes[away].fatal_code), 1);
-    /* The same answer at every start, before it votes. */
-    cluster_stop(&c, away);
-    struct errmsg e;
-    assert_int_equal(cluster_try_start(&c, away, &e), ERR_BEHIND);
-    assert_null(c.nodes[away].repl);
-    atomic_store(&c.nodes[away].fatal_code, 0);
-    submit_ok(leader, 201, 100, NULL);
-}
-
 static void a_damaged_log_is_refused_at_the_start(void **state)
 {
     (void)state;
@@ -516,9 +495,6 @@ int main(void)
         THREE(an_open_minute_gets_its_tick_and_only_then),
         cmocka_unit_test_setup_teardown(
             a_compacted_log_still_replays_what_the_store_had_not_flushed,
-            set_up_small_log, tear_down),
-        cmocka_unit_test_setup_teardown(
-            a_node_that_is_too_far_behind_says_so_and_does_not_loop,
             set_up_small_log, tear_down),
         THREE(a_damaged_log_is_refused_at_the_start),
         THREE(a_data_directory_in_use_is_refused),
