@@ -483,6 +483,95 @@ static void a_slot_is_forgotten_after_thirty_days(void **state)
     assert_int_equal(status_of(w).slots, 0);
 }
 
+/* --- many devices -----------------------------------------------------------
+ */
+
+enum { CROWD = 700 }; /* several blocks a minute */
+
+/* The first batch of a session: every @step-th of the crowd, @upload each. */
+static void report_crowd(struct world *w, uint64_t log_time_ms,
+                         uint64_t sampled_ms, uint64_t session, size_t step,
+                         uint64_t upload)
+{
+    struct buf entry = {0};
+    struct batch_writer writer;
+    struct batch_head head = {.location = 2,
+                              .identity = bytes_of_string("crowded"),
+                              .session = session,
+                              .sequence = 1,
+                              .sampled_at_ms = sampled_ms};
+    entry_begin(&entry, &(struct entry_header){.log_time_ms = log_time_ms});
+    batch_begin(&writer, &entry, RECORD_NATIVE_BATCH, &head);
+    for (size_t i = 0; i < CROWD; i += step) {
+        uint8_t key[PUBLIC_KEY_SIZE] = {1, (uint8_t)(i >> 8), (uint8_t)i};
+        batch_put(&writer, &(struct batch_peer){.key = key,
+                                                .upload = upload,
+                                                .from_zero = true});
+    }
+    batch_end(&writer);
+    entry_finish(&entry);
+    assert_false(buf_failed(&entry));
+    replica_apply(&w->replica, ++w->index, buf_bytes(&entry));
+    assert_int_equal(w->replica.result.outcomes[0].code, OUTCOME_TAKEN);
+    buf_deinit(&entry);
+}
+
+static void check_crowd(struct world *w)
+{
+    struct query q = {.location = 2,
+                      .from_s = T0 / 1000,
+                      .to_s = T0 / 1000 + 60,
+                      .resolution = BY_MINUTE,
+                      .by = BY_DEVICE};
+    struct answer a;
+    struct errmsg e;
+    assert_int_equal(query_run(w->replica.store, &q, &a, &e), 0);
+    assert_int_equal(a.series_count, CROWD);
+    /* Largest first: every third got 1000 + 7, and ids are in order of keys. */
+    for (uint32_t i = 0; i < CROWD; i++) {
+        bool third = i < (CROWD + 2) / 3;
+        assert_int_equal(a.series[i].points[0].upload, third ? 1007 : 7);
+    }
+    answer_deinit(&a);
+}
+
+static uint64_t digest_of(struct world *w)
+{
+    apply_one(w, T0 + 900000, (struct model_command){.kind = MODEL_DIGEST});
+    return w->replica.result.outcomes[0].value;
+}
+
+/* The same entries with and without a flush between them. */
+static void late_cells_are_merged_into_many_blocks(void **state)
+{
+    (void)state;
+    uint64_t digests[2];
+    for (size_t i = 0; i < 2; i++) {
+        struct world world = {0}, *w = &world;
+        replica_init(&w->replica);
+        struct model_step step = {.log_time_ms = T0, .count = 2};
+        step.commands[0].kind = MODEL_LOCATION_CREATE;
+        step.commands[1].kind = MODEL_LOCATION_CREATE;
+        step.commands[1].accept_unknown = true;
+        apply_step(w, &step);
+        report_crowd(w, T0, T0, 1, 1, 7);
+        report_crowd(w, T0 + 120000, T0 + 120000, 2, 2, 5);
+        if (i == 0)
+            replica_flush(&w->replica);
+        report_crowd(w, T0 + 500000, T0, 3, 3, 1000);
+        check_crowd(w);
+        if (i == 0)
+            replica_flush(&w->replica);
+        check_crowd(w);
+        digests[i] = digest_of(w);
+        check_crowd(w);
+        reopen(w);
+        check_crowd(w);
+        replica_deinit(&w->replica);
+    }
+    assert_true(digests[0] == digests[1]);
+}
+
 /* --- digests and queries ----------------------------------------------------
  */
 
@@ -601,6 +690,7 @@ int main(void)
         CASE(a_clock_that_jumps_a_year_expires_two_minutes),
         CASE(minutes_expire_one_by_one_as_time_passes),
         CASE(a_slot_is_forgotten_after_thirty_days),
+        cmocka_unit_test(late_cells_are_merged_into_many_blocks),
         CASE(the_last_sixteen_digests_are_kept),
         CASE(a_digest_sees_every_kind_of_change),
         CASE(ranges_that_make_no_sense_are_refused),
