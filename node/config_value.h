@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { PEER_PORT = 7600 }; /* where an address leaves it out */
+
 /* "500ms", "30s", "5m", "24h", "7d"; a bare "0" is allowed. ERR_INVALID. */
 NODISCARD int duration_parse(const char *text, uint64_t *ms, struct errmsg *e);
 

@@ -1,7 +1,8 @@
 /* One RPC on the completion queue, and what the files of the gRPC side share:
  * this is the only header of the daemon that sees gRPC's. rpc_call.c runs the
  * batches and owns the rules of libgrpc (one operation of a kind at a time,
- * status only when nothing is being sent, who frees what); rpc_server.c has
+ * status only when nothing is being sent, who frees what); rpc_caller.c finds
+ * out who calls; rpc_server.c has
  * the queue, the acceptors and the clock; rpc_gateway.c (Config, Updates),
  * rpc_report.c, rpc_stats.c and rpc_health.c are the methods.
  * All of it runs on the grpc thread but for what says otherwise. */
@@ -14,6 +15,7 @@
 #include "proto/report.h"
 
 #include <grpc/grpc.h>
+#include <grpc/slice.h>
 
 struct call;
 
@@ -83,6 +85,12 @@ struct call {
     char connection[CONNECTION_LENGTH_MAX + 1]; /* "ipv4:1.2.3.4:5" */
     char address[64];                           /* of the host, no port */
 };
+
+static inline struct bytes slice_bytes(const grpc_slice *slice)
+{
+    return (struct bytes){GRPC_SLICE_START_PTR(*slice),
+                          GRPC_SLICE_LENGTH(*slice)};
+}
 
 struct acceptor {
     struct op op;
@@ -163,6 +171,9 @@ void call_trailer(struct call *c, const char *key, uint64_t value);
 /* Frees the call if nothing holds it: the last thing to do with it. */
 void call_settle(struct call *c);
 
+/* rpc_caller.c: fills in who calls; false when the call was finished with the
+ * reason why it may not. */
+bool caller_is_welcome(struct call *c, const grpc_metadata_array *metadata);
 /* What the log knows the caller as; @name is the display name, or "". */
 struct reporter call_reporter(const struct call *c, const char *name);
 /* Ends the call for a reason that the log gave. */

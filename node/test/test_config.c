@@ -106,8 +106,8 @@ static void an_unknown_key_in_the_file_is_named_with_its_line(void **state)
     (void)state;
     struct node_config c;
     char path[32], expected[64];
-    write_file(path, "name: a\n# remark\nnmae: b\n");
-    assert_refused(READ(&c, "--config", path), "nmae");
+    write_file(path, "name: a\n# remark\nnodename: b\n");
+    assert_refused(READ(&c, "--config", path), "nodename");
     snprintf(expected, sizeof expected, "%s:3", path);
     assert_refused(READ(&c, "--config", path), expected);
     unlink(path);
@@ -144,7 +144,7 @@ static void bad_flags_are_named(void **state)
 {
     (void)state;
     struct node_config c;
-    assert_refused(READ(&c, "--nmae", "a"), "--nmae");
+    assert_refused(READ(&c, "--nodename", "a"), "--nodename");
     assert_refused(READ(&c, "name"), "name");
     assert_refused(READ(&c, "--name"), "--name");
     assert_refused(READ(&c, "--insecure", "--name", "a b"), "--name");

@@ -1,0 +1,148 @@
+#include "node/config_check.h"
+
+#include "node/config_value.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+static bool name_is_fit(const char *name)
+{
+    size_t length = strlen(name);
+    for (size_t i = 0; i < length; i++)
+        if (!isalnum((unsigned char)name[i]) && strchr("-_.", name[i]) == NULL)
+            return false;
+    return length > 0 && length <= NODE_NAME_LENGTH_MAX;
+}
+
+/* One "name=host:port" of --initial-peers. */
+static int peer_parse(const char *item, size_t length, struct repl_peer *peer,
+                      struct errmsg *e)
+{
+    const char *equals = memchr(item, '=', length);
+    size_t name_length = equals == NULL ? 0 : (size_t)(equals - item);
+    char address[PEER_ADDRESS_LENGTH_MAX + 1];
+    if (equals == NULL || name_length > NODE_NAME_LENGTH_MAX ||
+        length - name_length - 1 >= sizeof address)
+        return errmsg_set(e, ERR_INVALID,
+                          "\"%.*s\" is not of the form name=host:port",
+                          (int)(length > 80 ? 80 : length), item);
+    memcpy(peer->name, item, name_length);
+    peer->name[name_length] = '\0';
+    memcpy(address, equals + 1, length - name_length - 1);
+    address[length - name_length - 1] = '\0';
+    struct address parsed;
+    int rv = address_parse(address, PEER_PORT, false, &parsed, e);
+    if (rv != 0)
+        return rv;
+    if (!name_is_fit(peer->name))
+        return errmsg_set(e, ERR_INVALID,
+                          "\"%s\": a node's name has letters, digits, - _ .",
+                          peer->name);
+    address_format(&parsed, peer->address, sizeof peer->address);
+    return 0;
+}
+
+static int peers_parse(struct node_config *c, struct errmsg *e)
+{
+    const char *item = c->initial_peers;
+    while (item != NULL && *item != '\0') {
+        size_t length = strcspn(item, ",");
+        if (c->peer_count == PEERS_MAX)
+            return errmsg_set(e, ERR_LIMIT, "at most %d peers", PEERS_MAX);
+        struct repl_peer *peer = &c->peers[c->peer_count];
+        int rv = peer_parse(item, length, peer, e);
+        if (rv != 0)
+            return rv;
+        for (size_t i = 0; i < c->peer_count; i++)
+            if (strcmp(peer->name, c->peers[i].name) == 0 ||
+                strcmp(peer->address, c->peers[i].address) == 0)
+                return errmsg_set(e, ERR_INVALID, "%s=%s stands there twice",
+                                  peer->name, peer->address);
+        c->peer_count++;
+        item += length + (item[length] == ',');
+    }
+    return 0;
+}
+
+static int check_cluster(struct node_config *c, struct errmsg *e)
+{
+    int rv = peers_parse(c, e);
+    if (rv != 0)
+        return errmsg_wrap(e, ERR_INVALID, "--initial-peers");
+    if (c->peer_count == 0)
+        return 0;
+    if (c->peer_address == NULL)
+        return errmsg_set(e, ERR_INVALID,
+                          "--peer-address is required with --initial-peers: "
+                          "the host:port at which the others reach this node");
+    for (size_t i = 0; i < c->peer_count; i++)
+        if (strcmp(c->peers[i].name, c->name) == 0 &&
+            strcmp(c->peers[i].address, c->peer_address) != 0)
+            return errmsg_set(e, ERR_INVALID,
+                              "--initial-peers calls %s %.80s, --peer-address "
+                              "says %.80s",
+                              c->name, c->peers[i].address, c->peer_address);
+    return 0;
+}
+
+static int check_exposed(const struct node_config *c, const char *flag,
+                         const char *value, struct errmsg *e)
+{
+    struct address a;
+    if (c->insecure || value == NULL)
+        return 0;
+    int rv = address_parse(value, -1, false, &a, e);
+    if (rv != 0 || address_is_loopback(&a))
+        return rv;
+    return errmsg_set(e, ERR_INVALID,
+                      "--%s: %.80s is reachable from outside and there is no "
+                      "TLS; bind to 127.0.0.1, or say --insecure on a network "
+                      "that you trust",
+                      flag, value);
+}
+
+static int check_tls(const struct node_config *c, struct errmsg *e)
+{
+    const char *given[] = {c->tls_ca,      c->tls_cert,      c->tls_key,
+                           c->peer_tls_ca, c->peer_tls_cert, c->peer_tls_key};
+    static const char *const flags[] = {"tls-ca",        "tls-cert",
+                                        "tls-key",       "peer-tls-ca",
+                                        "peer-tls-cert", "peer-tls-key"};
+    for (size_t i = 0; i < sizeof given / sizeof *given; i++)
+        if (given[i] != NULL)
+            return errmsg_set(e, ERR_INVALID,
+                              "--%s: this version has no TLS yet (it comes "
+                              "with \"Replication\"); use --insecure on a "
+                              "trusted network, or a TLS proxy before it",
+                              flags[i]);
+    return 0;
+}
+
+int node_config_check(struct node_config *c, struct errmsg *e)
+{
+    if (!name_is_fit(c->name))
+        return errmsg_set(e, ERR_INVALID,
+                          "--name: \"%.80s\": 1 to %d letters, digits, - _ .",
+                          c->name, NODE_NAME_LENGTH_MAX);
+    if (c->data_dir[0] == '\0')
+        return errmsg_set(e, ERR_INVALID, "--data-dir: empty");
+    if (c->heartbeat_ms == 0 || c->election_timeout_ms > 60 * 1000 ||
+        c->election_timeout_ms < 3 * c->heartbeat_ms)
+        return errmsg_set(e, ERR_INVALID,
+                          "--election-timeout must be at least three times "
+                          "--heartbeat, and at most 60s");
+    int rv = check_cluster(c, e);
+    if (rv == 0)
+        rv = check_tls(c, e);
+    if (rv == 0)
+        rv = check_exposed(c, "grpc-bind", c->grpc_bind, e);
+    if (rv == 0)
+        rv = check_exposed(c, "http-bind", c->http_bind, e);
+    /* A single node has no peer port. */
+    if (rv == 0 && c->peer_count > 0)
+        rv = check_exposed(c, "peer-bind", c->peer_bind, e);
+    if (rv == 0 && c->peer_count > 0)
+        rv = check_exposed(c, "peer-address", c->peer_address, e);
+    return rv;
+}
