@@ -483,6 +483,31 @@ static void a_slot_is_forgotten_after_thirty_days(void **state)
     assert_int_equal(status_of(w).slots, 0);
 }
 
+/* The last row of the models' table: a slot that is gone must not let a retry
+ * that is older still begin it anew, or the next sample counts again what was
+ * counted before. */
+static void a_stale_retry_does_not_become_a_baseline(void **state)
+{
+    struct world *w = *state;
+    uint64_t days_31 = (uint64_t)31 * 86400000;
+    struct model_command old = {.kind = MODEL_LEGACY,
+                                .location = 1,
+                                .identity = 1,
+                                .address = 1,
+                                .peer_count = 1};
+    old.peers[0] = (struct model_peer){
+        .device = 1, .upload = 100, .handshake = T0 / 1000, .rec_ms = T0};
+    struct model_command new = old;
+    new.peers[0].upload = 500;
+    new.peers[0].handshake = (T0 + days_31) / 1000;
+    new.peers[0].rec_ms = T0 + days_31;
+    apply_one(w, T0, old);
+    apply_one(w, T0 + days_31, old); /* the slot has expired */
+    assert_int_equal(status_of(w).counters.stale, 1);
+    apply_one(w, T0 + days_31, new);
+    assert_int_equal(upload_at(w, T0 + days_31), 0); /* not 400 */
+}
+
 /* --- many devices -----------------------------------------------------------
  */
 
@@ -690,6 +715,7 @@ int main(void)
         CASE(a_clock_that_jumps_a_year_expires_two_minutes),
         CASE(minutes_expire_one_by_one_as_time_passes),
         CASE(a_slot_is_forgotten_after_thirty_days),
+        CASE(a_stale_retry_does_not_become_a_baseline),
         cmocka_unit_test(late_cells_are_merged_into_many_blocks),
         CASE(the_last_sixteen_digests_are_kept),
         CASE(a_digest_sees_every_kind_of_change),
