@@ -25,6 +25,7 @@ struct agent {
     struct reporter *reporter;
     char socket_path[64];
     int last_error; /* of the last look, so that a lasting one is told once */
+    bool looked;    /* the baseline was printed, if it was wanted */
 };
 
 static volatile sig_atomic_t stop_requested;
@@ -72,9 +73,11 @@ static int look(struct agent *a)
     tell_look(a, rv, &e);
     if (rv != 0 && rv != ERR_NOTFOUND)
         return rv == ERR_NOMEM ? rv : 0;
+    bool tell = a->config.print_baseline && !a->looked;
+    a->looked = true;
     rv = session_tick(&a->session, rv == 0 ? &a->interface : NULL,
-                      clock_wall_ms(), &renewed,
-                      a->config.print_baseline ? print_baseline : NULL, NULL);
+                      clock_wall_ms(), &renewed, tell ? print_baseline : NULL,
+                      NULL);
     if (renewed) {
         log_warn("session", "the spool is full: going on as session %llu",
                  (unsigned long long)a->session.id);

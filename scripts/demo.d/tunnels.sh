@@ -37,52 +37,43 @@ interface_make() {
 }
 
 # Through the API, as an operator would: what the cluster knows.
-register() {
-    local name answer
+location_make() {
     api node1 POST /api/v1/network "$(jq -n --arg endpoint "${address[gateway1]}" \
         '{name: "demo", address: "10.66.0.1/24", endpoint: $endpoint, port: 51820,
           allowed_ips: "10.66.0.0/24", keepalive_interval: 0,
           peer_disconnect_threshold: 180, accept_unknown_peers: false}')" \
         >"$demo_dir/location" || die "the location could not be created"
     location=$(jq -r .id "$demo_dir/location")
-    for name in "${clients[@]}"; do
-        # Any node takes a change, not only the leader.
-        answer=$(api node2 POST "/api/v1/device/${owner[$name]}" \
-            "$(jq -n --arg name "$name" --arg key "$(public_key "$name")" \
-                '{name: $name, wireguard_pubkey: $key}')") ||
-            die "the device $name could not be created"
-        tunnel[$name]=$(jq -r '.configs[0].address[0] | sub("/.*"; "")' <<<"$answer")
-    done
-    api node3 GET "/api/v1/network/$location/token" | jq -r .token \
+    # Linearizable: node3 may not have applied what node1 has just answered.
+    api node3 GET "/api/v1/network/$location/token?consistency=linearizable" | jq -r .token \
         >"$demo_dir/gateway-token"
 }
 
-# Both ends of every tunnel. No persistent keepalive: at the end the counters
-# must come to rest.
+device_make() {
+    local answer
+    # Any node takes a change, not only the leader.
+    answer=$(api node2 POST "/api/v1/device/${owner[$1]}" \
+        "$(jq -n --arg name "$1" --arg key "$(public_key "$1")" \
+            '{name: $name, wireguard_pubkey: $key}')") ||
+        die "the device $1 could not be created"
+    tunnel[$1]=$(jq -r '.configs[0].address[0] | sub("/.*"; "")' <<<"$answer")
+}
+
+# A client's tunnels to both gateways. No persistent keepalive: at the end the
+# counters must come to rest.
 connect() {
-    local client gateway c g
+    local client=$1 gateway c=${interface[$1]}
+    ip -n "$(space "$client")" address add "${tunnel[$client]}/24" dev "$c"
     for gateway in "${gateways[@]}"; do
-        ip -n "$(space "$gateway")" address add "${tunnel[$gateway]}/24" dev "${interface[$gateway]}"
+        in_space "$gateway" wg set "${interface[$gateway]}" \
+            peer "$(public_key "$client")" allowed-ips "${tunnel[$client]}/32"
+        in_space "$client" wg set "$c" peer "$(public_key "$gateway")" \
+            allowed-ips "${tunnel[$gateway]}/32" \
+            endpoint "${address[$gateway]}:51820"
+        # A first packet: the handshake, and for the early ones a past that the
+        # agents have not seen.
+        in_space "$client" bash -c "echo hello >/dev/udp/${tunnel[$gateway]}/9"
     done
-    for client in "${clients[@]}"; do
-        c=${interface[$client]}
-        ip -n "$(space "$client")" address add "${tunnel[$client]}/24" dev "$c"
-        for gateway in "${gateways[@]}"; do
-            g=${interface[$gateway]}
-            in_space "$gateway" wg set "$g" peer "$(public_key "$client")" \
-                allowed-ips "${tunnel[$client]}/32"
-            in_space "$client" wg set "$c" peer "$(public_key "$gateway")" \
-                allowed-ips "${tunnel[$gateway]}/32" \
-                endpoint "${address[$gateway]}:51820"
-        done
-    done
-    # Handshakes, and a past that the agents have not seen.
-    for client in "${clients[@]}"; do
-        for gateway in "${gateways[@]}"; do
-            in_space "$client" bash -c "echo hello >/dev/udp/${tunnel[$gateway]}/9"
-        done
-    done
-    for client in "${clients[@]}"; do await_handshakes "$client"; done
 }
 
 await_handshakes() {
@@ -94,11 +85,29 @@ await_handshakes() {
     die "$1 does not reach the gateways through its tunnels"
 }
 
+client_join() {
+    interface_make "$1"
+    device_make "$1"
+    connect "$1"
+    await_handshakes "$1"
+}
+
 tunnels_make() {
     local name
-    for name in "${gateways[@]}" "${clients[@]}"; do interface_make "$name"; done
-    register
-    connect
+    location_make
+    for name in "${gateways[@]}"; do
+        interface_make "$name"
+        ip -n "$(space "$name")" address add "${tunnel[$name]}/24" dev "${interface[$name]}"
+    done
+    for name in "${early[@]}"; do client_join "$name"; done
+}
+
+# The one that joins late counts from zero, and so from its first byte.
+tunnels_add_late() {
+    local name
+    for name in "${clients[@]}"; do
+        [[ " ${early[*]} " == *" $name "* ]] || client_join "$name"
+    done
 }
 
 # agents_start PERIOD
@@ -115,7 +124,7 @@ agents_start() {
     done
     for name in "${gateways[@]}"; do
         for _ in $(seq 100); do
-            [ "$(baseline "$name" | wc -l)" = "${#clients[@]}" ] && continue 2
+            [ "$(baseline "$name" | wc -l)" = "${#early[@]}" ] && continue 2
             sleep 0.1
         done
         die "the agent of $name does not observe: $(tail -n 1 "$demo_dir/log/agent${name#gateway}")"

@@ -10,6 +10,8 @@ host_link=hfdemo-host
 nodes=(node1 node2 node3)
 gateways=(gateway1 gateway2)
 clients=(client1 client2 client3 client4)
+# shellcheck disable=SC2034 # demo.d/tunnels.sh uses it
+early=(client1 client2 client3) # client4 joins while the agents watch
 
 declare -A address=(
     [host]=$net.1
