@@ -271,6 +271,7 @@ static void watch_leadership(struct repl *r)
 static void on_turn(uv_prepare_t *turn)
 {
     struct repl *r = turn->data;
+    thread_role_assert(&loop_thread);
     if (r->raft_open && r->phase != PHASE_CLOSING) {
         if (raft_state(&r->raft) == RAFT_UNAVAILABLE)
             events_fatal(&r->events, EXIT_RESTART, "raft",

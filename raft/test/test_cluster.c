@@ -235,6 +235,51 @@ static void an_open_minute_gets_its_tick_and_only_then(void **state)
     assert_int_equal(after.entries, before.entries + 1);
 }
 
+static void nobody_founds_a_cluster_before_all_have_answered(void **state)
+{
+    (void)state;
+    cluster_init(&c, 3);
+    cluster_start(&c, 0);
+    cluster_start(&c, 1);
+    sleep_ms(1500);
+    struct repl_status s[3];
+    for (size_t i = 0; i < 2; i++) {
+        repl_status(c.nodes[i].repl, &s[i]);
+        assert_string_equal(s[i].state, "waiting");
+        assert_false(s[i].bootstrapped);
+    }
+    /* Nor does a restart in the middle of the wait change who they are. */
+    cluster_stop(&c, 1);
+    cluster_start(&c, 1);
+    cluster_start(&c, 2);
+    submit_ok(0, 1, 100, NULL);
+    cluster_converge(&c, 1);
+    for (size_t i = 0; i < 3; i++)
+        repl_status(c.nodes[i].repl, &s[i]);
+    assert_memory_equal(s[0].cluster_id, s[1].cluster_id, CLUSTER_ID_SIZE);
+    assert_memory_equal(s[0].cluster_id, s[2].cluster_id, CLUSTER_ID_SIZE);
+}
+
+static void options_that_cannot_work_are_refused_with_a_reason(void **state)
+{
+    (void)state;
+    cluster_init(&c, 3);
+    struct errmsg e;
+    strcpy(c.peers[1].name, c.peers[0].name);
+    assert_int_equal(cluster_try_start(&c, 0, &e), ERR_INVALID);
+    assert_non_null(strstr(e.text, "twice"));
+    strcpy(c.peers[1].name, "node-b");
+    strcpy(c.peers[0].name, "other");
+    assert_int_equal(cluster_try_start(&c, 0, &e), ERR_INVALID);
+    assert_non_null(strstr(e.text, "not among them"));
+    strcpy(c.peers[0].name, "node-a");
+    strcpy(c.peers[2].address, "nowhere");
+    assert_int_equal(cluster_try_start(&c, 0, &e), ERR_INVALID);
+    assert_non_null(strstr(e.text, "host:port"));
+    for (size_t i = 0; i < 3; i++)
+        assert_null(c.nodes[i].repl);
+}
+
 /* --- compaction ----------------------------------------------------------- */
 
 static int set_up_small_log(void **state)
@@ -496,6 +541,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             a_compacted_log_still_replays_what_the_store_had_not_flushed,
             set_up_small_log, tear_down),
+        cmocka_unit_test_teardown(
+            nobody_founds_a_cluster_before_all_have_answered, tear_down),
+        cmocka_unit_test_teardown(
+            options_that_cannot_work_are_refused_with_a_reason, tear_down),
         THREE(a_damaged_log_is_refused_at_the_start),
         THREE(a_data_directory_in_use_is_refused),
         THREE(an_emptied_node_waits_and_votes_for_nobody),
