@@ -187,6 +187,11 @@ static void write_ended(struct http_waits *w, struct http_write *write)
     write_destroy(write);
 }
 
+static bool is_barrier(const struct http_request *rq)
+{
+    return rq->wait == WAIT_NEXT_BARRIER || rq->wait == WAIT_BARRIER;
+}
+
 unsigned waits_run(struct http_waits *w, unsigned most)
 {
     struct letter *letter = mailbox_take(&w->ended);
@@ -207,7 +212,7 @@ unsigned waits_run(struct http_waits *w, unsigned most)
         if (rq->wait == WAIT_INDEX && applied >= rq->wait_index)
             ready(rq, 0);
         else if (rq->wait_until_ms <= now)
-            ready(rq, ERR_TIMEOUT);
+            ready(rq, is_barrier(rq) ? ERR_AGAIN : ERR_TIMEOUT);
         else if (rq->wait_until_ms - now < most)
             most = (unsigned)(rq->wait_until_ms - now);
     }

@@ -293,9 +293,10 @@ function group(points, from) {
   return { points: out, step: size * 60 };
 }
 
-function niceCeiling(value) {
-  const power = 10 ** Math.floor(Math.log10(Math.max(value, 1)));
-  return [1, 2, 2.5, 5, 10].find((n) => n * power >= value) * power;
+// The step of an axis with at most five lines up to @value.
+function niceStep(value) {
+  const power = 10 ** Math.floor(Math.log10(Math.max(value / 4, 1)));
+  return [1, 2, 5, 10].find((n) => n * power * 4 >= value) * power;
 }
 
 function timeTicks(from, to, width) {
@@ -309,12 +310,12 @@ function timeTicks(from, to, width) {
   return ticks;
 }
 
-// Runs of neighbours that were observed: [[first, last], …].
-function runs(points) {
+// Runs of neighbours that are gaps, or that are not: [[first, last], …].
+function runs(points, gap) {
   const out = [];
   points.forEach((p, i) => {
-    if (p.gap) return;
-    if (i === 0 || points[i - 1].gap) out.push([i, i]);
+    if (p.gap !== gap) return;
+    if (i === 0 || points[i - 1].gap !== gap) out.push([i, i]);
     else out[out.length - 1][1] = i;
   });
   return out;
@@ -333,21 +334,23 @@ function draw() {
   const from = points[0].t;
   const to = from + points.length * step;
   const peak = Math.max(...points.map((p) => Math.max(p.upload, p.download)));
-  const top = niceCeiling((peak * 8) / step) || 1; // bit/s
+  const tick = niceStep((peak * 8) / step); // bit/s
+  const top = tick * Math.max(1, Math.ceil((peak * 8) / step / tick));
   const x = (t) => pad.left + ((t - from) / (to - from)) * (width - pad.left - pad.right);
   const y = (n) => height - pad.bottom -
     ((n * 8) / step / top) * (height - pad.top - pad.bottom);
   const middle = (p) => x(p.t + step / 2);
   const svg = element("svg", { viewBox: `0 0 ${width} ${height}` });
 
-  for (const p of points)
-    if (p.gap)
-      svg.append(element("rect", {
-        class: "hole", x: x(p.t), width: x(p.t + step) - x(p.t) + 0.5,
-        y: pad.top, height: height - pad.top - pad.bottom,
-      }));
-  for (let i = 0; i <= 4; i++) {
-    const n = (top * i * step) / 8 / 4;
+  for (const [first, last] of runs(points, true)) {
+    const left = x(points[first].t);
+    svg.append(element("rect", {
+      class: "hole", x: left, width: x(points[last].t + step) - left,
+      y: pad.top, height: height - pad.top - pad.bottom,
+    }));
+  }
+  for (let i = 0; i * tick <= top; i++) {
+    const n = (i * tick * step) / 8;
     svg.append(
       element("line", { class: "grid", x1: pad.left, x2: width - pad.right, y1: y(n), y2: y(n) }),
       element("text", { class: "axis", x: pad.left - 8, y: y(n) + 4, "text-anchor": "end" },
@@ -359,10 +362,10 @@ function draw() {
       "text-anchor": x(t) > width - 30 ? "end" : x(t) < pad.left + 20 ? "start" : "middle",
     }, clock(t, to - from > 86400)));
   for (const [key, name] of [["download", "down"], ["upload", "up"]])
-    for (const [first, last] of runs(points)) {
+    for (const [first, last] of runs(points, false)) {
       const part = points.slice(first, last + 1);
       if (part.length === 1) {
-        svg.append(element("circle", { class: `dot-${name}`, cx: middle(part[0]), cy: y(part[0][key]), r: 2.2 }));
+        svg.append(element("circle", { class: `dot-${name}`, cx: middle(part[0]), cy: y(part[0][key]), r: 2.8 }));
         continue;
       }
       const line = part.map((p) => `${middle(p).toFixed(1)},${y(p[key]).toFixed(1)}`).join("L");
