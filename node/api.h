@@ -46,6 +46,10 @@ void api_network_device_delete(struct http_request *rq);
 /* api_overview.c */
 void api_overview(struct http_request *rq);
 
+/* api_stats.c */
+void api_stats(struct http_request *rq);
+void api_stats_of_location(struct http_request *rq);
+
 /* api_cluster.c */
 void api_cluster(struct http_request *rq);
 void api_digest_take(struct http_request *rq);

@@ -5,6 +5,7 @@
 static const char *const overview_params[] = {"location",   "from",   "to",
                                               "resolution", "by",     "limit",
                                               "after",      "points", NULL};
+static const char *const stats_params[] = {"from", "to", NULL};
 static const char *const digest_params[] = {"index", NULL};
 
 #define PROBE(path, handler, summary)                                          \
@@ -32,6 +33,10 @@ const struct http_route api_routes[] = {
           "Make a location; the server makes its key pair"),
     READ("/api/v1/network/gateways", api_gateway_list, NULL,
          "Gateways of all locations, by location id"),
+    READ("/api/v1/network/stats", api_stats, stats_params,
+         "Traffic and active users of all locations"),
+    READ("/api/v1/network/{id}/stats", api_stats_of_location, stats_params,
+         "Traffic and active users of a location"),
     READ("/api/v1/network/{id}", api_location_get, NULL, "One location"),
     WRITE(HTTP_PUT, "/api/v1/network/{id}", api_location_change,
           &location_schema, "Change a location"),
