@@ -241,7 +241,8 @@ static int queue_removal(struct updates *u, const uint8_t key[PUBLIC_KEY_SIZE])
 }
 
 /* A device that is a peer here, as it is now. One that came and went meanwhile
- * is not there any more, and its removal follows. */
+ * is not there any more, and its removal follows. A new key is journalled as a
+ * removal and a creation, since gateways know peers by key. */
 static int queue_device(struct updates *u, const struct roster *roster,
                         const struct change *change)
 {
@@ -253,13 +254,9 @@ static int queue_device(struct updates *u, const struct roster *roster,
     if (d == NULL || l == NULL || !copy_peer(&copy, d, u->location))
         goto out;
     bool changed = change->kind == CHANGE_DEVICE_CHANGED;
-    /* The gateway knows peers by key: a new key is a new peer. */
-    if (changed && memcmp(change->public_key, d->public_key, PUBLIC_KEY_SIZE))
-        rv = queue_removal(u, change->public_key);
     size_t count;
     struct bytes *hosts = views_of(&copy, &copy.hosts, &count);
-    if (rv == 0 && (hosts == NULL || copy_failed(&copy)))
-        rv = ERR_NOMEM;
+    rv = hosts == NULL || copy_failed(&copy) ? ERR_NOMEM : 0;
     if (rv == 0) {
         struct gateway_peer peer = {
             .public_key = text_of(&copy, (struct span){0, KEY_TEXT_SIZE - 1}),
