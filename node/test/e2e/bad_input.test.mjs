@@ -75,9 +75,7 @@ before(async () => {
     await unharmed();
 });
 
-after(async () => {
-    await cluster.stop({ keep: cluster.surprises.length > 0 });
-});
+after(() => cluster?.end());
 
 // --- bytes on ports ---------------------------------------------------------
 

@@ -179,13 +179,16 @@ export class Node {
         return this.child?.pid;
     }
 
-    logTail(lines = 25) {
+    log() {
         try {
-            return fs.readFileSync(this.logFile, 'utf8')
-                .split('\n').slice(-lines).join('\n');
+            return fs.readFileSync(this.logFile, 'utf8');
         } catch {
             return '(no log)';
         }
+    }
+
+    logTail(lines = 25) {
+        return this.log().split('\n').slice(-lines).join('\n');
     }
 
     // --- HTTP ---
@@ -395,10 +398,32 @@ export class Cluster {
         return answer.device;
     }
 
+    // No process ended by itself, and none wrote that it is broken: killed
+    // nodes take a sanitizer's exit code with them.
     assertNoSurprises() {
+        for (const node of this.nodes) {
+            const fault = /^.*(Sanitizer|runtime error:|broken invariant).*$/m
+                .exec(node.log());
+            if (fault) {
+                this.surprises.push(
+                    `${node.name}, ${node.logFile}: ${fault[0]}`);
+            }
+        }
         if (this.surprises.length > 0) {
             throw new Error(this.surprises.join('\n'));
         }
+    }
+
+    // For an after hook: stops, and throws what was surprising.
+    async end() {
+        let surprise = null;
+        try {
+            this.assertNoSurprises();
+        } catch (error) {
+            surprise = error;
+        }
+        await this.stop({ keep: surprise !== null });
+        if (surprise) throw surprise;
     }
 
     // Ends every gateway and process of this cluster. With @keep the directory
