@@ -167,7 +167,8 @@ void forward_set_members(struct repl *r)
             return; /* asked again at the next beat */
         out->repl = r;
         out->peer_id = c->servers[i].id;
-        strcpy(out->address, c->servers[i].address);
+        memcpy(out->address, c->servers[i].address,
+               strlen(c->servers[i].address));
         out->link.on_frame = on_out_frame;
         out->link.on_closed = on_out_closed;
         r->forward.outs[count++] = out;

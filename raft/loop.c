@@ -10,6 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Larger ones overflow libraft's 16-bit capacity in KiB. */
+enum { SEGMENT_SIZE = 8 * 1024 * 1024 };
+
 static void on_wake(uv_async_t *wake);
 static void on_turn(uv_prepare_t *turn);
 static void on_beat(uv_timer_t *beat);
@@ -93,7 +96,7 @@ static int found_cluster(struct repl *r,
 static void set_options(struct repl *r)
 {
     raft_uv_set_auto_recovery(&r->guard.io, false);
-    raft_uv_set_segment_size(&r->guard.io, 8 * 1024 * 1024);
+    raft_uv_set_segment_size(&r->guard.io, SEGMENT_SIZE);
     raft_uv_set_disk_retry(&r->guard.io, GUARD_DISK_RETRY_MS);
     raft_uv_set_connect_retry_delay(&r->guard.io, BEAT_MS);
     raft_set_heartbeat_timeout(&r->raft, r->heartbeat_ms);

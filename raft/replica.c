@@ -215,7 +215,7 @@ static int copy_options(struct repl *r, const struct repl_options *o,
     if (rv != 0)
         return rv;
     if (r->address[0] == '\0') /* libraft wants one; nobody dials it */
-        strcpy(r->address, "localhost:0");
+        snprintf(r->address, sizeof r->address, "localhost:0");
     size_t size = strlen(o->data_dir) + sizeof "/raft";
     r->data_dir = strdup(o->data_dir);
     r->raft_dir = malloc(size);

@@ -19,6 +19,7 @@ struct proposal {
 
 static int propose(struct repl *r);
 static void on_proposed(struct raft_apply *req, int status, void *result);
+static void end_proposal(struct repl *r, struct proposal *p);
 static void on_tick_done(struct submission *s, int status);
 
 /* --- queues --------------------------------------------------------------- */
@@ -98,8 +99,11 @@ int submit_init(struct repl *r, struct errmsg *e)
 void submit_deinit(struct repl *r)
 {
     /* libraft tells of what is in flight when it closes, as far as it knows. */
-    while (r->submitter.proposals != NULL)
-        on_proposed(&r->submitter.proposals->req, RAFT_CANCELED, NULL);
+    struct proposal *next;
+    for (struct proposal *p = r->submitter.proposals; p != NULL; p = next) {
+        next = p->next;
+        end_proposal(r, p);
+    }
     buf_deinit(&r->submitter.scratch);
     buf_deinit(&r->submitter.tick_record);
 }
@@ -271,26 +275,30 @@ struct submission *submit_claim(struct repl *r, uint64_t number)
     return NULL;
 }
 
-/* Committed and handed to the applier (which tells the waiters), or lost. */
-static void on_proposed(struct raft_apply *req, int status, void *result)
+/* Those whom apply has not claimed may or may not be committed later. */
+static void end_proposal(struct repl *r, struct proposal *p)
 {
-    (void)result;
-    struct proposal *p = CONTAINER_OF(req, struct proposal, req);
-    struct repl *r = p->repl;
-    struct submitter *s = &r->submitter;
-    for (struct proposal **at = &s->proposals; *at != NULL; at = &(*at)->next)
-        if (*at == p) {
-            *at = p->next;
-            s->proposal_count--;
-            break;
-        }
-    ASSERT(status != 0 || p->waiters == NULL);
     struct submission *next;
     for (struct submission *w = p->waiters; w != NULL; w = next) {
         next = w->next;
         submit_end(r, w, ERR_UNKNOWN);
     }
     free(p);
+}
+
+/* Committed and handed to the applier (which tells the waiters), or lost. */
+static void on_proposed(struct raft_apply *req, int status, void *result)
+{
+    (void)result;
+    struct proposal *p = CONTAINER_OF(req, struct proposal, req);
+    struct repl *r = p->repl;
+    struct proposal **at = &r->submitter.proposals;
+    while (*at != p)
+        at = &(*at)->next;
+    *at = p->next;
+    r->submitter.proposal_count--;
+    ASSERT(status != 0 || p->waiters == NULL);
+    end_proposal(r, p);
     /* Again from here: libraft tells of completions later than apply, and one
      * in flight would otherwise wait for the next event. */
     submit_pump(r);

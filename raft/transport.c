@@ -166,7 +166,7 @@ static int on_connect(struct raft_uv_transport *base,
     a->req = req;
     a->id = id;
     a->due_ms = clock_mono_ms() + backoff_ms(*failures_of(t, id));
-    strcpy(a->address, address);
+    snprintf(a->address, sizeof a->address, "%s", address);
     a->next = t->attempts;
     t->attempts = a;
     transport_beat(t);
