@@ -74,8 +74,10 @@ void api_readyz(struct http_request *rq)
 void api_health(struct http_request *rq)
 {
     struct check live[CHECKS_MAX], ready[CHECKS_MAX];
-    bool is_live = all_ok(live, live_checks(rq, live));
-    bool is_ready = all_ok(ready, ready_checks(rq, ready));
+    size_t live_count = live_checks(rq, live);
+    size_t ready_count = ready_checks(rq, ready);
+    bool is_live = all_ok(live, live_count);
+    bool is_ready = all_ok(ready, ready_count);
     struct repl_status status;
     repl_status(rq->node->repl, &status);
     out_object(&rq->json);

@@ -12,6 +12,8 @@ enum {
     CURRENT_S = 8 * 60, /* defguard's WIREGUARD_MAX_HANDSHAKE */
     HOURLY_FROM_S = 6 * 3600,
     BUCKET_S = BY_MINUTE,
+    BUCKET_MS = 1000 * BUCKET_S,
+    DEFAULT_RANGE_MS = 3600 * 1000,
 };
 
 struct seen {
@@ -183,7 +185,7 @@ static int read_range(struct http_request *rq, struct query *q)
 {
     const char *from = http_param(rq, "from"), *to = http_param(rq, "to");
     uint64_t now_ms = clock_wall_ms();
-    uint64_t from_ms = now_ms - 3600 * 1000, to_ms = now_ms;
+    uint64_t from_ms = now_ms - DEFAULT_RANGE_MS, to_ms = now_ms;
     const char *message = NULL;
     if (from != NULL && time_parse(from, &from_ms) != 0)
         message = "from: must be an RFC 3339 time or Unix seconds";
@@ -198,7 +200,7 @@ static int read_range(struct http_request *rq, struct query *q)
         return ERR_INVALID;
     }
     q->from_s = from_ms / 1000 / BUCKET_S * BUCKET_S;
-    q->to_s = (to_ms + BUCKET_S * 1000 - 1) / (BUCKET_S * 1000) * BUCKET_S;
+    q->to_s = (to_ms + BUCKET_MS - 1) / BUCKET_MS * BUCKET_S;
     return 0;
 }
 

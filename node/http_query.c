@@ -186,7 +186,7 @@ static int parse_offset(const char *text, int64_t *offset_s)
     int minutes = digits(&text, 2);
     if (minutes < 0 || minutes > 59 || *text != '\0')
         return ERR_INVALID;
-    *offset_s = sign * (hours * 3600 + minutes * 60);
+    *offset_s = (int64_t)sign * (hours * 3600 + minutes * 60);
     return 0;
 }
 
@@ -228,8 +228,8 @@ int rfc3339_parse(const char *text, uint64_t *unix_ms)
     int64_t ms, offset_s;
     if (parse_fraction(&text, &ms) != 0 || parse_offset(text, &offset_s) != 0)
         return ERR_INVALID;
-    int64_t seconds = days_from_civil(year, month, day) * 86400 + hour * 3600 +
-                      minute * 60 + second - offset_s;
+    int64_t seconds = days_from_civil(year, month, day) * 86400 - offset_s;
+    seconds += hour * 3600 + minute * 60 + second;
     if (seconds < 0)
         return ERR_INVALID;
     *unix_ms = (uint64_t)(seconds * 1000 + ms);

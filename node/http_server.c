@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <microhttpd.h>
@@ -20,6 +19,7 @@
 #include "base/clock.h"
 #include "node/http_dispatch.h"
 #include "node/http_wait.h"
+#include "node/http_watch.h"
 #include "node/listen.h"
 
 enum {
@@ -27,23 +27,15 @@ enum {
     CONNECTIONS_PER_ADDRESS_MAX = 512,
     CONNECTION_MEMORY = 16 * 1024, /* heads above it get 431 */
     IDLE_TIMEOUT_S = 15,           /* no byte moves */
-    /* A client that sends or takes one byte a second is not idle: */
     QUESTION_TIMEOUT_MS =
         30 * 1000,                 /* from the last answer to a whole request */
     ANSWER_TIMEOUT_MS = 60 * 1000, /* from there to its last byte */
     BODY_DISCARDED_MAX = 1024 * 1024, /* read and dropped for a polite 413 */
-    WATCH_INTERVAL_MS = 1000,
+    ROUND_MS_MAX = 1000,
     DRAIN_ROUNDS = 50, /* of 10 ms, for last answers at the end */
 };
 
 struct thread_role http_thread = {"http"};
-
-/* One connection, for the deadline that libmicrohttpd does not have. */
-struct watch {
-    struct watch *previous, *next;
-    int fd;
-    uint64_t deadline_ms;
-};
 
 struct http_server {
     struct node *node;
@@ -53,8 +45,7 @@ struct http_server {
     /* http thread */
     struct MHD_Daemon *daemon;
     struct http_waits waits;
-    struct watch *watches;
-    uint64_t watched_ms;
+    struct http_watches watches;
 };
 
 enum phase { PHASE_HEAD, PHASE_BODY, PHASE_WAITING, PHASE_ANSWERED };
@@ -149,18 +140,11 @@ static enum MHD_Result send_answer(struct exchange *x,
 
 /* --- one request -------------------------------------------------------- */
 
-static struct watch *watch_of(struct MHD_Connection *connection)
+static struct http_watch *watch_of(struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     return info != NULL ? info->socket_context : NULL;
-}
-
-static void set_deadline(struct MHD_Connection *connection, unsigned ms)
-{
-    struct watch *watch = watch_of(connection);
-    if (watch != NULL)
-        watch->deadline_ms = clock_mono_ms() + ms;
 }
 
 /* A copy of a header's value, "" if absent or too long. */
@@ -254,7 +238,7 @@ static enum MHD_Result on_whole(struct exchange *x,
                                 struct MHD_Connection *connection)
 {
     struct http_request *rq = &x->rq;
-    set_deadline(connection, ANSWER_TIMEOUT_MS);
+    http_watch_set(watch_of(connection), ANSWER_TIMEOUT_MS);
     if (atomic_load(&x->server->stopping) && rq->status == 0)
         http_error(rq, 503, "stopping", "this node is stopping");
     if (rq->status == 0)
@@ -324,7 +308,7 @@ static void on_completed(void *arg, struct MHD_Connection *connection,
     struct exchange *x = *context;
     (void)arg;
     (void)code;
-    set_deadline(connection, QUESTION_TIMEOUT_MS);
+    http_watch_set(watch_of(connection), QUESTION_TIMEOUT_MS);
     if (x == NULL)
         return;
     waits_forget(&x->server->waits, &x->rq);
@@ -335,52 +319,21 @@ static void on_completed(void *arg, struct MHD_Connection *connection,
     *context = NULL;
 }
 
-/* --- slow clients --------------------------------------------------------- */
-
 static void on_connection(void *arg, struct MHD_Connection *connection,
                           void **context,
                           enum MHD_ConnectionNotificationCode code)
 {
     struct http_server *h = arg;
-    struct watch *watch = *context;
-    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        const union MHD_ConnectionInfo *info = MHD_get_connection_info(
-            connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-        watch = calloc(1, sizeof *watch);
-        if (watch == NULL || info == NULL) {
-            free(watch);
-            return; /* only the idle timeout guards this one */
-        }
-        watch->fd = info->connect_fd;
-        watch->deadline_ms = clock_mono_ms() + QUESTION_TIMEOUT_MS;
-        watch->next = h->watches;
-        if (h->watches != NULL)
-            h->watches->previous = watch;
-        h->watches = watch;
-        *context = watch;
+    if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+        http_watch_close(&h->watches, *context);
+        *context = NULL;
         return;
     }
-    if (watch == NULL)
-        return;
-    if (watch->previous != NULL)
-        watch->previous->next = watch->next;
-    else
-        h->watches = watch->next;
-    if (watch->next != NULL)
-        watch->next->previous = watch->previous;
-    *context = NULL;
-    free(watch);
-}
-
-static void end_slow_connections(struct http_server *h)
-{
-    uint64_t now = clock_mono_ms();
-    if (now - h->watched_ms < WATCH_INTERVAL_MS)
-        return;
-    h->watched_ms = now;
-    for (struct watch *w = h->watches; w != NULL; w = w->next)
-        if (w->deadline_ms <= now)
-            (void)shutdown(w->fd, SHUT_RDWR);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (info != NULL)
+        *context =
+            http_watch_open(&h->watches, info->connect_fd, QUESTION_TIMEOUT_MS);
 }
 
 /* --- the thread ----------------------------------------------------------- */
@@ -414,7 +367,7 @@ static void run_once(struct http_server *h, int epoll_fd, unsigned most_ms)
         (void)!read(h->wake_fd, &count, sizeof count);
     }
     MHD_run(h->daemon);
-    end_slow_connections(h);
+    http_watch_end_slow(&h->watches);
 }
 
 static bool is_busy(struct http_server *h)
@@ -433,7 +386,7 @@ static void *run(void *arg)
     ASSERT(info != NULL);
     int epoll_fd = info->epoll_fd;
     while (!atomic_load(&h->stopping))
-        run_once(h, epoll_fd, WATCH_INTERVAL_MS);
+        run_once(h, epoll_fd, ROUND_MS_MAX);
 
     /* What waits is told; answers under way get half a second to leave. */
     int listener = MHD_quiesce_daemon(h->daemon);
