@@ -3,6 +3,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "gateway/pace.h"
 
 #include <grpc/byte_buffer.h>
 #include <grpc/byte_buffer_reader.h>
@@ -43,25 +44,13 @@ struct reporter {
     struct reporter_config config;
     struct session *session; /* borrowed */
     grpc_completion_queue *queue;
-    struct stream *stream; /* the current one; NULL while backing off */
-    size_t node;           /* index of the current or next one */
-    uint64_t next_open_ms; /* monotonic */
-    uint64_t backoff_ms, patience_ms;
-    uint64_t complained_ms; /* last complaint about refused access */
-    uint64_t random;
+    struct stream *stream;     /* the current one; NULL while backing off */
+    struct pace pace;          /* which node, when */
+    uint64_t complained_ms;    /* last complaint about refused access */
     enum reporter_event event; /* to be told by the running poll */
 };
 
 /* --- life ----------------------------------------------------------------- */
-
-/* xorshift64*: jitter needs to differ between agents, no more. */
-static uint64_t draw(struct reporter *r, uint64_t below)
-{
-    r->random ^= r->random >> 12;
-    r->random ^= r->random << 25;
-    r->random ^= r->random >> 27;
-    return (r->random * 2685821657736338717u >> 33) % below;
-}
 
 int reporter_create(struct reporter **out, const struct reporter_config *config,
                     struct session *session, struct errmsg *e)
@@ -71,14 +60,8 @@ int reporter_create(struct reporter **out, const struct reporter_config *config,
         return errmsg_set(e, ERR_NOMEM, "the reporter: out of memory");
     r->config = *config;
     r->session = session;
-    r->backoff_ms = REPORTER_BACKOFF_MS;
-    r->patience_ms = REPORTER_PATIENCE_MS;
-    r->random = clock_mono_ns() | 1;
-    for (const char *c = config->gateway_id; *c != '\0'; c++)
-        r->random = (r->random ^ (uint8_t)*c) * 1099511628211u;
-    r->random |= 1;
-    /* Agents that start together spread over the nodes. */
-    r->node = draw(r, config->node_count);
+    pace_init(&r->pace, config->node_count, config->gateway_id,
+              clock_mono_ns());
     /* gRPC's own messages about nodes that are away say nothing that our log
      * does not; GRPC_VERBOSITY brings them back. */
     setenv("GRPC_VERBOSITY", "NONE", 0);
@@ -122,7 +105,7 @@ void reporter_destroy(struct reporter *r)
 
 const char *reporter_node(const struct reporter *r)
 {
-    return r->config.nodes[r->node];
+    return r->config.nodes[r->pace.node];
 }
 
 /* --- opening -------------------------------------------------------------- */
@@ -278,24 +261,16 @@ static void abandon(struct reporter *r)
     let_go(s);
 }
 
-/* The next node, after at least @least_ms and the backoff. */
 static void move_on(struct reporter *r, uint64_t least_ms)
 {
-    uint64_t wait_ms = r->backoff_ms / 2 + draw(r, r->backoff_ms / 2 + 1);
-    if (wait_ms < least_ms)
-        wait_ms = least_ms;
-    r->backoff_ms *= 2;
-    if (r->backoff_ms > REPORTER_BACKOFF_MAX_MS)
-        r->backoff_ms = REPORTER_BACKOFF_MAX_MS;
-    r->next_open_ms = clock_mono_ms() + wait_ms;
-    r->node = (r->node + 1) % r->config.node_count;
+    pace_move_on(&r->pace, clock_mono_ms(), least_ms);
     abandon(r);
 }
 
 void reporter_restart(struct reporter *r)
 {
     abandon(r);
-    r->next_open_ms = clock_mono_ms();
+    r->pace.next_open_ms = clock_mono_ms();
 }
 
 /* The last run of digits; 0 if there is none. */
@@ -390,7 +365,7 @@ static void on_status(struct stream *s)
         break;
     case GRPC_STATUS_INVALID_ARGUMENT:
         refused(s, REFUSAL_MALFORMED, text, length);
-        least_ms = REPORTER_BACKOFF_MAX_MS;
+        least_ms = PACE_BACKOFF_MAX_MS;
         break;
     case GRPC_STATUS_UNAUTHENTICATED:
     case GRPC_STATUS_PERMISSION_DENIED:
@@ -398,10 +373,10 @@ static void on_status(struct stream *s)
     case GRPC_STATUS_UNIMPLEMENTED:
     case GRPC_STATUS_FAILED_PRECONDITION:
         complain(r, "check --token; trying on", text, length);
-        least_ms = REPORTER_BACKOFF_MAX_MS;
+        least_ms = PACE_BACKOFF_MAX_MS;
         break;
     case GRPC_STATUS_RESOURCE_EXHAUSTED:
-        least_ms = REPORTER_BACKOFF_MAX_MS;
+        least_ms = PACE_BACKOFF_MAX_MS;
         break;
     default: /* the node or the way to it is away */
         if (!s->acknowledged)
@@ -438,7 +413,7 @@ static void on_ack(struct stream *s)
     if (rv != 0) {
         log_error("ack", "%s acknowledges what was not sent to it (%llu)",
                   reporter_node(r), (unsigned long long)sequence);
-        move_on(r, REPORTER_BACKOFF_MAX_MS);
+        move_on(r, PACE_BACKOFF_MAX_MS);
         return;
     }
     if (r->session->acknowledged == before)
@@ -448,8 +423,7 @@ static void on_ack(struct stream *s)
                  reporter_node(r), (unsigned long long)r->session->id,
                  (unsigned long long)r->session->stream_first);
     s->acknowledged = true;
-    r->backoff_ms = REPORTER_BACKOFF_MS;
-    r->patience_ms = REPORTER_PATIENCE_MS;
+    pace_progress(&r->pace);
     bool waits = r->session->stream_sent > r->session->acknowledged;
     s->waiting_since_ms = waits ? clock_mono_ms() : 0;
 }
@@ -526,22 +500,19 @@ enum reporter_event reporter_poll(struct reporter *r, uint64_t deadline_ms)
     uint64_t now_ms = clock_mono_ms();
     r->event = REPORTER_NOTHING;
     bool live = r->session->state == SESSION_LIVE;
-    if (r->stream == NULL && live && now_ms >= r->next_open_ms)
+    if (r->stream == NULL && live && now_ms >= r->pace.next_open_ms)
         open_stream(r);
     send_due(r);
     if (r->stream == NULL) {
         if (live)
-            deadline_ms = earlier(deadline_ms, r->next_open_ms);
+            deadline_ms = earlier(deadline_ms, r->pace.next_open_ms);
     } else if (r->stream->waiting_since_ms != 0) {
-        uint64_t end_ms = r->stream->waiting_since_ms + r->patience_ms;
+        uint64_t end_ms = r->stream->waiting_since_ms + r->pace.patience_ms;
         if (now_ms >= end_ms) {
             log_warn("stream", "%s acknowledges nothing for %llu ms",
-                     reporter_node(r), (unsigned long long)r->patience_ms);
-            /* Without a leader no node acknowledges: ask around ever more
-             * seldom, so that a spool is not sent in circles. */
-            r->patience_ms =
-                earlier(r->patience_ms * 2, REPORTER_PATIENCE_MAX_MS);
-            move_on(r, 0);
+                     reporter_node(r), (unsigned long long)r->pace.patience_ms);
+            pace_lose_patience(&r->pace, now_ms);
+            abandon(r);
             return r->event;
         }
         deadline_ms = earlier(deadline_ms, end_ms);

@@ -10,11 +10,7 @@
 
 enum {
     REPORTER_NODES_MAX = 64,
-    REPORTER_WINDOW = 256,            /* unacknowledged batches of a stream */
-    REPORTER_PATIENCE_MS = 1500,      /* for an acknowledgement, at first */
-    REPORTER_PATIENCE_MAX_MS = 30000, /* while no node acknowledges anything */
-    REPORTER_BACKOFF_MS = 100,
-    REPORTER_BACKOFF_MAX_MS = 2000,
+    REPORTER_WINDOW = 256, /* unacknowledged batches of a stream */
 };
 
 struct reporter_config {

@@ -1,0 +1,37 @@
+/* The reporter's pace: which node is tried next, when, and how long it may stay
+ * silent. Agents that start together spread over the nodes and do not come back
+ * in step. Pure: the caller brings the monotonic clock. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    PACE_BACKOFF_MS = 100,
+    PACE_BACKOFF_MAX_MS = 2000,
+    PACE_PATIENCE_MS = 1500,      /* for an acknowledgement, at first */
+    PACE_PATIENCE_MAX_MS = 30000, /* while no node acknowledges anything */
+};
+
+struct pace {
+    size_t node, node_count; /* the current or next node */
+    uint64_t next_open_ms;   /* no stream is opened before */
+    uint64_t backoff_ms;
+    uint64_t patience_ms; /* a batch may wait so long for its node */
+    uint64_t random;
+};
+
+/* @identity and @seed make the choices differ between agents and runs. */
+void pace_init(struct pace *p, size_t node_count, const char *identity,
+               uint64_t seed);
+
+/* A node acknowledged something new: all is well. */
+void pace_progress(struct pace *p);
+
+/* The stream is over: the next node, after the backoff and at least
+ * @least_ms. */
+void pace_move_on(struct pace *p, uint64_t now_ms, uint64_t least_ms);
+
+/* The node was silent for too long: the next one, with more patience. Without
+ * a leader no node acknowledges, and a spool shall not be sent in circles. */
+void pace_lose_patience(struct pace *p, uint64_t now_ms);
