@@ -150,6 +150,11 @@ static bool check_location(struct call *c)
     roster_read_unlock(roster);
     if (known)
         return true;
+    if (!node_is_ready(c->server->node)) {
+        call_finish(c, GRPC_STATUS_UNAVAILABLE,
+                    "this node has not caught up yet: try again");
+        return false;
+    }
     /* defguard's core says INTERNAL to Config and Updates. */
     bool as_defguard =
         c->method == &method_config || c->method == &method_updates;

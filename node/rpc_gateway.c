@@ -47,6 +47,12 @@ static void config_message(struct call *c, struct bytes message)
                     "this node has had no leader for a while; another may");
         return;
     }
+    /* An old answer would make the gateway drop peers that are there. */
+    if (!node_is_ready(g->node)) {
+        call_finish(c, GRPC_STATUS_UNAVAILABLE,
+                    "this node has not caught up yet: try again");
+        return;
+    }
     buf_clear(&g->out);
     rv = gateway_configuration_encode(g->node->store, c->location, &g->out,
                                       &told.index);
