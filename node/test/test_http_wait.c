@@ -136,7 +136,9 @@ static void a_write_out_of_time_may_end_later(void **state)
     rq = request();
     end(0, 0, 12);
     waits_run(&waits, 1000);
-    assert_int_equal(rq.status, 0);
+    assert_int_equal(rq.status, 0); /* and is not touched any more */
+    assert_int_equal(rq.wait, WAIT_NONE);
+    assert_int_equal(rq.outcome.index, 0);
 }
 
 static void a_reader_joins_the_barrier_that_starts_after_it(void **state)
