@@ -21,11 +21,13 @@ enum {
     STARTING_POLL_MS = 20,
 };
 
-/* Only what the operator wrote is "usage or configuration"; the state of the
- * machine and of the data directory is a failure. */
+/* Why the node did not start. What it was told, the data directory included,
+ * is for the operator to put right; a machine out of memory or space is a
+ * failure that may pass. */
 static int exit_code_of(int error)
 {
-    return error == ERR_INVALID ? EXIT_USAGE : EXIT_FAILED;
+    return error == ERR_NOMEM || error == ERR_NOSPACE ? EXIT_FAILED
+                                                      : EXIT_USAGE;
 }
 
 /* --- what the replica tells us -------------------------------------------- */
@@ -119,7 +121,7 @@ static int start_all(struct node *n, struct errmsg *e)
         rv = check_same_cluster(n, e);
         if (rv != 0) { /* without a stop, which would flush the store */
             log_error("start", "%s", e->text);
-            _exit(EXIT_FAILED);
+            _exit(EXIT_USAGE);
         }
     }
     if (rv == 0)

@@ -104,7 +104,7 @@ describe('Flags and files', () => {
         await withCluster({ label: 'port', size: 1 }, async (cluster) => {
             const [{ http }] = cluster.nodes;
             await refuses([...LOOPBACK, '--data-dir',
-                path.join(directory, 'port'), '--http-bind', http], 1,
+                path.join(directory, 'port'), '--http-bind', http], 2,
             new RegExp(http.replaceAll('.', '\\.')));
         });
     });
@@ -129,7 +129,7 @@ const exact = (cluster, { agent, location, from }) =>
     assertExact(cluster, [agent], { from, location: location.id });
 
 // The node must end by itself with @code and say @pattern.
-async function startRefused(node, pattern, code = 1) {
+async function startRefused(node, pattern, code = 2) {
     node.start();
     node.expectedExit = true;
     const [exit] = await Promise.race([
@@ -145,7 +145,7 @@ describe('A data directory', () => {
         await withCluster({ label: 'inuse', size: 1 }, async (cluster) => {
             const kept = await fill(cluster);
             const [node] = cluster.nodes;
-            await refuses([...LOOPBACK, '--data-dir', node.dataDir], 1,
+            await refuses([...LOOPBACK, '--data-dir', node.dataDir], 2,
                 /in use/);
             await exact(cluster, kept);
         });
