@@ -71,15 +71,12 @@ int identity_open(const char *data_dir, struct identity *out, struct errmsg *e)
                           "%s belongs to a cluster but %s is empty: wipe %s "
                           "and rejoin as a new node",
                           file, raft_dir, data_dir);
-    if (!identity_is_bootstrapped(out) && files > 0) {
-        /* A bootstrap was cut. Nothing was ever voted or committed under this
-         * id, since voting starts after the cluster id is durable; the log
-         * cannot be bootstrapped again, so it goes, and the id with it: an id
-         * is never used again with an empty log. */
+    /* A bootstrap was cut: its log cannot be bootstrapped again, so it goes.
+     * The id stays, since nothing was ever voted or stored under it (that
+     * starts after the cluster id is durable), and the others may have founded
+     * the cluster with it already. */
+    if (!identity_is_bootstrapped(out) && files > 0)
         rv = wipe_files(raft_dir, e);
-        if (rv == 0)
-            rv = take_new_id(data_dir, out, e);
-    }
     return rv;
 }
 

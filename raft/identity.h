@@ -24,7 +24,7 @@ struct identity {
 bool identity_is_bootstrapped(const struct identity *id);
 
 /* Makes what is missing (the directory, raft/, a new identity) and repairs a
- * bootstrap that was cut: its raft/ is wiped and a new raft id taken.
+ * bootstrap that was cut: its raft/ is wiped, its raft id kept.
  * ERR_CORRUPT, ERR_NEWER, ERR_IO; the message names the file and what to do. */
 NODISCARD int identity_open(const char *data_dir, struct identity *out,
                             struct errmsg *e);
