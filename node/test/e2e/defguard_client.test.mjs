@@ -394,7 +394,7 @@ describe('Stats', () => {
             if (i % 7 === 3) await fleet[i % 2].settle();
         }
         assert.ok(await fleet[0].reset(fleet[0].peers[0]));
-        await Promise.all(fleet.map((one) => one.settle()));
+        await Promise.all(fleet.map((one) => one.settle({ pause: true })));
         await assertExact(cluster, fleet, { from: started, location: one.id });
         await cluster.digest();
         for (const one of fleet) one.stop();

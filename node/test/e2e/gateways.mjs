@@ -351,6 +351,10 @@ export class DefguardGateway {
 
     async run() {
         while (!this.stopped) {
+            if (this.paused) {
+                await sleep(this.retryMs);
+                continue;
+            }
             try {
                 const stream = await this.connect();
                 this.stream = stream;
@@ -475,6 +479,7 @@ export class DefguardGateway {
     }
 
     tick() {
+        this.paused = false;
         if (!this.baseline) return;
         for (const peer of this.peers) {
             if (peer.handshake !== 0) moved(peer, this.rng, this.expected);
@@ -483,9 +488,12 @@ export class DefguardGateway {
     }
 
     // Closes the stream and waits for its Empty, over as many nodes as it
-    // takes: then everything sampled so far is committed.
-    async settle(timeoutMs = 20000) {
+    // takes: then everything sampled so far is committed. With @pause it stays
+    // away afterwards, until tick: a new stream would tell everything again
+    // and hide what the Empty promised wrongly.
+    async settle({ pause = false, timeoutMs = 20000 } = {}) {
         const deadline = Date.now() + timeoutMs;
+        this.paused = false;
         for (;;) {
             const stream = await until(
                 `${this.hostname} connects (${this.lastError?.details})`,
@@ -494,6 +502,7 @@ export class DefguardGateway {
             const counted = this.expected.copy();
             this.send();
             stream.closing = true;
+            this.paused = pause;
             stream.stats.end();
             const error = await Promise.race([
                 stream.result,
@@ -508,6 +517,7 @@ export class DefguardGateway {
                 return;
             }
             this.lastError = error;
+            this.paused = false;
             this.assertClean();
             if (Date.now() > deadline) {
                 throw new Error(`${this.hostname} does not settle: ` +

@@ -78,7 +78,7 @@ class Load {
         for (const agent of this.natives) agent.tick({ quiet: true });
         await Promise.all([
             ...this.natives.map((agent) => agent.drained()),
-            ...this.legacies.map((gateway) => gateway.settle()),
+            ...this.legacies.map((gateway) => gateway.settle({ pause: true })),
         ]);
         for (const gateway of this.all()) gateway.assertClean();
     }
