@@ -389,6 +389,14 @@ static void sweep(struct repl *r, bool all)
     }
 }
 
+static unsigned silent_beats_max(const struct repl *r,
+                                 const struct out_link *out)
+{
+    bool ousted = r->seen_leader != 0 && r->seen_leader != out->peer_id;
+    return ousted && out->sent.count > 0 ? OUSTED_SILENT_BEATS_MAX
+                                         : PING_SILENT_BEATS_MAX;
+}
+
 void forward_beat(struct repl *r, uint64_t now_ms)
 {
     for (size_t i = 0; i < PEERS_MAX && r->forward.outs[i] != NULL; i++) {
@@ -396,7 +404,7 @@ void forward_beat(struct repl *r, uint64_t now_ms)
         if (!link_is_open(&out->link)) {
             if (out->dial == NULL && out->retry_ms <= now_ms)
                 dial_peer(out);
-        } else if (++out->silent_beats > PING_SILENT_BEATS_MAX) {
+        } else if (++out->silent_beats > silent_beats_max(r, out)) {
             /* Connected but frozen: what it has may never come back. */
             link_close(&out->link);
             on_out_closed(&out->link, "silent");

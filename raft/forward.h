@@ -16,6 +16,9 @@ enum {
      * beats, so that a pause of this process does not look like one of
      * theirs.*/
     PING_SILENT_BEATS_MAX = 150,
+    /* The same (1 s: two pings) for one that leads no more and has records of
+     * ours: the new leader could have them already. */
+    OUSTED_SILENT_BEATS_MAX = 50,
     CLOCK_AGE_MS_MAX = 10 * 1000,
 };
 
