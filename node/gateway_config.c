@@ -329,6 +329,9 @@ int updates_collect(struct updates *u, struct change *scratch)
     uint64_t applied = store_applied_index(u->store);
     roster_read_lock(roster);
     int count = roster_changes(roster, u->after, scratch, JOURNAL_CHANGES_MAX);
+    /* What is above may be half an entry: its rest would be passed over. */
+    while (count > 0 && scratch[count - 1].index > applied)
+        count--;
     int rv = count < 0 ? count
                        : collect_locked(u, roster, scratch, count, &copy,
                                         &changed, &gone);
@@ -340,8 +343,6 @@ int updates_collect(struct updates *u, struct change *scratch)
     copy_deinit(&copy);
     if (rv != 0)
         return rv;
-    if (count > 0 && scratch[count - 1].index > applied)
-        applied = scratch[count - 1].index;
     if (applied > u->after)
         u->after = applied;
     return 0;

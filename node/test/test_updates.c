@@ -241,6 +241,44 @@ static void a_device_that_came_and_went_meanwhile_is_only_removed(void **state)
     updates_deinit(&u);
 }
 
+/* One command of an entry that holds more: the applier is not through. */
+static void apply_half(struct world *w, struct buf *command) NO_THREAD_SAFETY
+{
+    struct reader rest = reader_of(buf_bytes(command));
+    struct record record;
+    struct outcome outcome;
+    assert_int_equal(record_next(&rest, &record), 1);
+    assert_int_equal(roster_apply(store_roster(w->store), &record, w->index + 1,
+                                  1800000000000, &outcome),
+                     0);
+    assert_int_equal(outcome.code, OUTCOME_TAKEN);
+    buf_deinit(command);
+}
+
+static void an_entry_that_is_half_applied_is_told_whole_later(void **state)
+{
+    struct world *w = *state;
+    struct updates u;
+    struct buf record = {0};
+    uint32_t location = make_location(w);
+    struct device_spec spec = {.kind = DEVICE_USER,
+                               .name = "laptop",
+                               .user = "ada",
+                               .location = location};
+    assert_int_equal(updates_init(&u, w->store, location, w->index), 0);
+    spec.public_key[0] = 1;
+    record_put_device_create(&record, &spec);
+    apply_half(w, &record);
+    assert_told(w, &u, "");
+    spec.public_key[0] = 2;
+    record_put_device_create(&record, &spec);
+    apply_half(w, &record);
+    record_put_tick(&record); /* the entry's end: its index is applied */
+    apply(w, &record);
+    assert_told(w, &u, "create peer AQAA 10.6.0.2;create peer AgAA 10.6.0.3;");
+    updates_deinit(&u);
+}
+
 static void other_locations_are_not_told(void **state)
 {
     struct world *w = *state;
@@ -370,6 +408,7 @@ int main(void)
         CASE(a_configuration_has_addresses_and_peers),
         CASE(changes_of_devices_are_told_in_order),
         CASE(a_device_that_came_and_went_meanwhile_is_only_removed),
+        CASE(an_entry_that_is_half_applied_is_told_whole_later),
         CASE(other_locations_are_not_told),
         CASE(a_location_is_told_whole_and_named_when_it_goes),
         CASE(a_stream_that_is_too_far_behind_is_told_so),
