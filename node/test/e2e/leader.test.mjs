@@ -108,6 +108,40 @@ describe('The leader', () => {
     });
 });
 
+describe('A frozen leader', () => {
+    test('is replaced, and thawed it counts nothing twice', async (t) => {
+        await withCluster({ label: 'frozen' }, async (cluster) => {
+            const from = Date.now() - 120000;
+            const { location, agents } = await makeAgents(cluster, 6);
+            const stop = load(agents);
+            for (let round = 0; round < 2; round++) {
+                await sleep(500);
+                const leader = await cluster.leader();
+                // Those that report to it notice nothing until it thaws.
+                const others = agents.filter((agent) =>
+                    agent.stream?.address !== leader.grpc);
+                const since = Date.now();
+                const back = recovery(others, since);
+                process.kill(leader.pid(), 'SIGSTOP');
+                try {
+                    const outage = await Promise.race([
+                        back, timeout(15000, 'reports past a frozen leader'),
+                    ]);
+                    t.diagnostic(`outage ${outage} ms`);
+                    assert.ok(outage < OUTAGE_MS, `${outage} ms`);
+                    for (const agent of agents) agent.move();
+                    await sleep(500);
+                } finally {
+                    process.kill(leader.pid(), 'SIGCONT');
+                }
+            }
+            await stop();
+            await assertExact(cluster, agents, { from, location: location.id });
+            await cluster.digest();
+        });
+    });
+});
+
 describe('Everything dies at once', () => {
     test('nothing acknowledged is lost', async () => {
         await withCluster({ label: 'all' }, async (cluster) => {
