@@ -10,6 +10,7 @@
 
 enum {
     INGEST_BYTES_MAX = 48 * 1024 * 1024, /* records of all streams together */
+    INGEST_PEERS_MAX = 1024 * 1024,      /* remembered by all legacy streams */
     INGEST_RETRY_MS = 25, /* before a record is submitted again */
 };
 
@@ -41,6 +42,7 @@ struct ingest {
     bool has_leader;                  /* as of the last look */
     bool retry_wanted;                /* somebody waits for the next tick */
     size_t bytes_in_flight;
+    size_t peers_remembered;
 };
 
 /* Who reports, as the log knows it. Borrowed from the call. */

@@ -16,7 +16,7 @@ struct legacy_peer {
 };
 
 static void settled(struct proposal *p, int status);
-static void peers_forget(struct legacy_stream *s);
+static void peers_forget(struct legacy_stream *s, bool all);
 
 void legacy_stream_init(struct legacy_stream *s, struct ingest *ingest,
                         struct barrier *barrier, const struct reporter *who)
@@ -41,7 +41,7 @@ void legacy_stream_deinit(struct legacy_stream *s)
         s->first = next;
     }
     s->pending = 0;
-    peers_forget(s);
+    peers_forget(s, true);
     text_cache_deinit(&s->texts);
 }
 
@@ -62,14 +62,27 @@ bool legacy_stream_is_in_flight(const struct legacy_stream *s)
 
 /* --- keeping the newest --------------------------------------------------- */
 
-static void peers_forget(struct legacy_stream *s)
+/* Those without a pending sample, or all. */
+static void peers_forget(struct legacy_stream *s, bool all)
 {
     struct legacy_peer *peer, *next;
     HASH_ITER(hh, s->peers, peer, next)
     {
+        if (peer->newest != NULL && !all)
+            continue;
         HASH_DEL(s->peers, peer);
         free(peer);
+        s->peer_count--;
+        s->ingest->peers_remembered--;
     }
+}
+
+/* Never so that most would have to stay: forgetting looks at each of them. */
+static bool remembers_too_much(const struct legacy_stream *s)
+{
+    return s->peer_count >= LEGACY_PEERS_MAX ||
+           (s->ingest->peers_remembered >= INGEST_PEERS_MAX &&
+            s->peer_count >= 2 * s->pending + LEGACY_PEERS_LEAST);
 }
 
 static struct legacy_peer *peer_of(struct legacy_stream *s, const uint8_t *key)
@@ -79,13 +92,15 @@ static struct legacy_peer *peer_of(struct legacy_stream *s, const uint8_t *key)
     if (peer != NULL)
         return peer;
     /* Costs no more than the sight of a fall across this moment. */
-    if (s->pending == 0 && HASH_COUNT(s->peers) >= LEGACY_PEERS_MAX)
-        peers_forget(s);
+    if (remembers_too_much(s))
+        peers_forget(s, false);
     peer = calloc(1, sizeof *peer);
-    if (peer != NULL) {
-        memcpy(peer->key, key, sizeof peer->key);
-        HASH_ADD(hh, s->peers, key, PUBLIC_KEY_SIZE, peer);
-    }
+    if (peer == NULL)
+        return NULL;
+    memcpy(peer->key, key, sizeof peer->key);
+    HASH_ADD(hh, s->peers, key, PUBLIC_KEY_SIZE, peer);
+    s->peer_count++;
+    s->ingest->peers_remembered++;
     return peer;
 }
 

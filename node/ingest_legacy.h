@@ -16,6 +16,7 @@
 enum {
     LEGACY_SAMPLES_MAX = 8192, /* pending in a stream; then no more is read */
     LEGACY_PEERS_MAX = 64 * 1024, /* remembered in a stream */
+    LEGACY_PEERS_LEAST = 256,     /* likewise, when all streams remember much */
 };
 
 struct legacy_sample {
@@ -37,6 +38,7 @@ struct legacy_stream {
     uint64_t ticket;
     bool stamping;                       /* OPEN: the barrier has passed */
     struct legacy_peer *peers;           /* owned, a uthash */
+    size_t peer_count;                   /* of those */
     struct legacy_sample *first, **last; /* owned, in order of arrival */
     size_t pending;
     struct proposal proposal;

@@ -95,6 +95,7 @@ static int tear_down(void **state)
     barrier_deinit(&play->barrier);
     /* Every byte that was counted in was counted out. */
     assert_int_equal(play->ingest.bytes_in_flight, 0);
+    assert_int_equal(play->ingest.peers_remembered, 0);
     roster_destroy(play->ingest.roster);
     free(play);
     return 0;
@@ -605,6 +606,45 @@ static void a_stream_full_of_samples_reads_no_more(void **state)
     assert_false(legacy_stream_has_room(&play->legacy));
 }
 
+/* A gateway that shows a new key with every message, without a pause. */
+static void a_stream_that_never_rests_remembers_so_many_peers(void **state)
+{
+    struct play *play = *state;
+    pass_barrier(play);
+    for (uint32_t i = 1; i <= 2 * LEGACY_PEERS_MAX; i++) {
+        struct stat_report report = {.upload = 1};
+        memcpy(report.public_key, &i, sizeof i);
+        assert_int_equal(legacy_stream_add(&play->legacy, &report), 0);
+        if (legacy_stream_has_room(&play->legacy))
+            continue;
+        play->count = 0;
+        if (legacy_stream_is_in_flight(&play->legacy))
+            play->legacy.proposal.settled(&play->legacy.proposal, 0);
+        else
+            legacy_stream_pump(&play->legacy);
+        assert_true(play->legacy.pending > 0);
+        assert_true(play->legacy.peer_count <= LEGACY_PEERS_MAX);
+    }
+}
+
+/* Other streams remember so much that this one is to remember little. */
+static void a_node_remembers_so_many_peers(void **state)
+{
+    struct play *play = *state;
+    pass_barrier(play);
+    play->ingest.peers_remembered = INGEST_PEERS_MAX;
+    for (uint32_t i = 1; i <= 4 * LEGACY_PEERS_LEAST; i++) {
+        struct stat_report report = {.upload = 1};
+        memcpy(report.public_key, &i, sizeof i);
+        assert_int_equal(legacy_stream_add(&play->legacy, &report), 0);
+        legacy_stream_pump(&play->legacy);
+        play->count = 0;
+        play->legacy.proposal.settled(&play->legacy.proposal, 0);
+        assert_true(play->legacy.peer_count <= LEGACY_PEERS_LEAST);
+    }
+    play->ingest.peers_remembered -= INGEST_PEERS_MAX;
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -635,6 +675,8 @@ int main(void)
         CASE(a_deleted_location_ends_the_stream),
         CASE(a_gateway_that_cannot_be_told_apart_is_not_counted),
         CASE(a_stream_full_of_samples_reads_no_more),
+        CASE(a_stream_that_never_rests_remembers_so_many_peers),
+        CASE(a_node_remembers_so_many_peers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
