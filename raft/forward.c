@@ -257,14 +257,15 @@ static void order_done(struct submission *s, int status)
     mailbox_push(&o->from->repl->errands, &o->errand.letter);
 }
 
-/* A record that cannot be read must never reach the log: every replica would
- * stop on it. */
+/* A record that cannot be read, or is of a kind that a newer follower knows and
+ * this node does not, must never reach the log: every replica would stop on it,
+ * again at every start. */
 static bool record_is_sound(struct bytes bytes)
 {
     struct reader reader = reader_of(bytes);
     struct record record;
     if (bytes.size > RECORD_SIZE_MAX || record_next(&reader, &record) != 1 ||
-        reader.size != 0)
+        reader.size != 0 || !store_knows(record.kind))
         return false;
     if (record.kind != RECORD_NATIVE_BATCH &&
         record.kind != RECORD_LEGACY_BATCH)

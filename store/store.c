@@ -84,6 +84,28 @@ static struct outcome *next_outcome(struct store *s, size_t count)
     return &s->outcomes[count];
 }
 
+bool store_knows(enum record_kind kind)
+{
+    switch ((unsigned)kind) {
+    case RECORD_NATIVE_BATCH:
+    case RECORD_LEGACY_BATCH:
+    case RECORD_TICK:
+    case RECORD_SETTINGS:
+    case RECORD_LOCATION_CREATE:
+    case RECORD_LOCATION_CHANGE:
+    case RECORD_LOCATION_DELETE:
+    case RECORD_DEVICE_CREATE:
+    case RECORD_DEVICE_CHANGE:
+    case RECORD_DEVICE_DELETE:
+    case RECORD_TOKEN_CREATE:
+    case RECORD_TOKEN_REVOKE:
+    case RECORD_DIGEST:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static int apply_record(struct store *s, uint64_t index,
                         const struct record *record, struct outcome *outcome,
                         struct errmsg *e) REQUIRES(applier_thread)

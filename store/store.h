@@ -46,6 +46,10 @@ struct apply_result {
                        store_flush when the waiters are told */
 };
 
+/* Does store_apply take records of this kind? One of another kind stops every
+ * replica that comes to it, for good: it must not reach the log. */
+bool store_knows(enum record_kind kind);
+
 /* Applies the committed entry at @index. An index that was applied is skipped
  * (after a restart LMDB may be ahead of raft's memory); gaps are normal, since
  * barriers and membership changes take indexes too. Reads the entry and the

@@ -299,6 +299,29 @@ static void a_record_of_an_unknown_kind_stops_the_applier(void **state)
     buf_deinit(&entry);
 }
 
+static void what_the_store_says_it_knows_it_applies(void **state)
+{
+    struct world *w = *state;
+    thread_role_assert(&applier_thread);
+    struct buf entry = {0};
+    for (unsigned kind = 1; kind <= UINT8_MAX; kind++) {
+        entry_begin(&entry, &(struct entry_header){.log_time_ms = T0});
+        record_put(&entry, (enum record_kind)kind,
+                   (struct bytes){(uint8_t *)"", 0});
+        entry_finish(&entry);
+        struct apply_result result;
+        int rc = store_apply(w->replica.store, ++w->index, buf_bytes(&entry),
+                             &result, NULL);
+        bool known = store_knows((enum record_kind)kind);
+        assert_int_equal(rc, known ? 0 : ERR_CORRUPT);
+        if (!known) { /* its store wants no more */
+            replica_crash(&w->replica);
+            replica_open(&w->replica);
+        }
+    }
+    buf_deinit(&entry);
+}
+
 static void a_damaged_entry_stops_the_applier(void **state)
 {
     struct world *w = *state;
@@ -704,6 +727,7 @@ int main(void)
         CASE(an_address_without_a_slot_is_refused),
         CASE(an_index_is_applied_once),
         CASE(a_record_of_an_unknown_kind_stops_the_applier),
+        CASE(what_the_store_says_it_knows_it_applies),
         CASE(a_damaged_entry_stops_the_applier),
         CASE(a_batch_that_breaks_off_changes_nothing),
         CASE(an_idle_gateway_makes_a_zero_and_a_silent_one_a_null),
