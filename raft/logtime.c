@@ -16,10 +16,10 @@ static int64_t median(const int64_t *offsets_ms, size_t count)
             sorted[at] = sorted[at - 1];
         sorted[at] = offsets_ms[i];
     }
-    if (n % 2 == 1)
-        return sorted[n / 2];
-    /* Of two, neither is right: meet in the middle. */
-    return sorted[n / 2 - 1] + (sorted[n / 2] - sorted[n / 2 - 1]) / 2;
+    /* Of two in the middle the earlier: log time that waits for a clock that
+     * is behind goes on when the clock is set right, but log time that followed
+     * one that runs ahead can never be taken back. */
+    return sorted[(n - 1) / 2];
 }
 
 uint64_t logtime_stamp(uint64_t wall_ms, const int64_t *offsets_ms,

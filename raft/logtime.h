@@ -1,6 +1,7 @@
 /* Log time (DESIGN, rule 6): the leader's stamp on each entry. Its wall clock,
- * held to the median of the voters' clocks when it strays by more than a
- * second, and never backwards. Pure: the caller brings the clocks. */
+ * held to the median of the voters' clocks (the earlier of two) when it strays
+ * by more than a second, and never backwards. Pure: the caller brings the
+ * clocks. */
 #pragma once
 
 #include <stddef.h>

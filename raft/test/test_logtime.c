@@ -48,11 +48,18 @@ static void one_wrong_clock_of_three_moves_nothing(void **state)
     assert_int_equal(logtime_stamp(NOW, wild, 2, 0), NOW);
 }
 
-static void two_that_disagree_meet_in_the_middle(void **state)
+static void of_two_that_disagree_the_earlier_is_taken(void **state)
 {
     (void)state;
-    int64_t offset[] = {10000};
-    assert_int_equal(logtime_stamp(NOW, offset, 1, 0), NOW + 5000);
+    /* With a third node down, one that is years ahead must not take log time
+     * with it: it never goes back. Whichever of the two leads, it is the same.
+     */
+    int64_t offset[] = {INT64_MAX / 4};
+    assert_int_equal(logtime_stamp(NOW, offset, 1, 0), NOW);
+    offset[0] = 10000;
+    assert_int_equal(logtime_stamp(NOW, offset, 1, 0), NOW);
+    offset[0] = -10000;
+    assert_int_equal(logtime_stamp(NOW + 10000, offset, 1, 0), NOW);
 }
 
 static void a_clock_before_1970_does_not_wrap(void **state)
@@ -70,7 +77,7 @@ int main(void)
         cmocka_unit_test(small_differences_are_left_alone),
         cmocka_unit_test(a_leader_whose_clock_strays_follows_the_median),
         cmocka_unit_test(one_wrong_clock_of_three_moves_nothing),
-        cmocka_unit_test(two_that_disagree_meet_in_the_middle),
+        cmocka_unit_test(of_two_that_disagree_the_earlier_is_taken),
         cmocka_unit_test(a_clock_before_1970_does_not_wrap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
