@@ -1,3 +1,4 @@
+#define _GNU_SOURCE /* sem_clockwait */
 #include "raft/applier.h"
 
 #include "base/assert.h"
@@ -100,10 +101,13 @@ bool applier_is_behind(struct applier *a)
 
 static void wait_for_mail(struct applier *a)
 {
+    /* Monotonic: were the wall clock set back, an idle applier would look dead
+     * for as long. */
     struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += TICK_S;
-    while (sem_timedwait(&a->mail, &until) != 0 && errno == EINTR)
+    while (sem_clockwait(&a->mail, CLOCK_MONOTONIC, &until) != 0 &&
+           errno == EINTR)
         continue;
 }
 

@@ -1,3 +1,4 @@
+#define _GNU_SOURCE /* syscall */
 /* Three replicas in one process: what the promises of raft/replica.h mean. */
 #include "raft/test/cluster.h"
 
@@ -11,7 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -482,6 +485,13 @@ static void a_member_that_sends_nonsense_frames_is_cut_off(void **state)
     assert_int_equal(recv(fd, result, sizeof result, MSG_WAITALL),
                      (ssize_t)sizeof result);
     assert_int_equal(le32_get(result + 16), -ERR_INVALID);
+    /* …nor is one of a kind that only a newer version knows… */
+    uint8_t newer[8 + 8 + 2] = {10, 0, 0, 0, 1, 0, 0, 0, 8};
+    newer[16] = 99;
+    assert_int_equal(send(fd, newer, sizeof newer, 0), (ssize_t)sizeof newer);
+    assert_int_equal(recv(fd, result, sizeof result, MSG_WAITALL),
+                     (ssize_t)sizeof result);
+    assert_int_equal(le32_get(result + 16), -ERR_INVALID);
     /* …and a frame beyond all bounds ends the connection. */
     uint8_t huge[8] = {0xff, 0xff, 0xff, 0x7f, 1};
     assert_int_equal(send(fd, huge, sizeof huge, 0), (ssize_t)sizeof huge);
@@ -521,6 +531,31 @@ static void the_status_knows_the_cluster(void **state)
     }
 }
 
+/* What this process believes its wall clock to be. */
+static atomic_int wall_ahead_s;
+
+int clock_gettime(clockid_t id, struct timespec *now)
+{
+    int rv = (int)syscall(SYS_clock_gettime, id, now);
+    if (id == CLOCK_REALTIME)
+        now->tv_sec += atomic_load(&wall_ahead_s);
+    return rv;
+}
+
+static void
+an_idle_applier_ticks_though_the_wall_clock_was_set_back(void **state)
+{
+    (void)state;
+    (void)cluster_leader(&c);
+    /* A moment that is computed now is an hour away for the kernel. */
+    atomic_store(&wall_ahead_s, 3600);
+    sleep_ms(3500);
+    atomic_store(&wall_ahead_s, 0);
+    struct repl_status s;
+    repl_status(c.nodes[0].repl, &s);
+    assert_true(clock_mono_ms() - s.applier_ticked_ms < 2000);
+}
+
 int main(void)
 {
 #define THREE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -551,6 +586,9 @@ int main(void)
         THREE(strangers_are_sent_away_and_disturb_nobody),
         THREE(a_member_that_sends_nonsense_frames_is_cut_off),
         THREE(the_status_knows_the_cluster),
+        cmocka_unit_test_setup_teardown(
+            an_idle_applier_ticks_though_the_wall_clock_was_set_back,
+            set_up_one, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
