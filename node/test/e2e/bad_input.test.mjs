@@ -242,8 +242,8 @@ async function captureHello() {
 // --- gRPC -------------------------------------------------------------------
 
 // Opens a call of @method, writes raw bytes, returns its status.
-function sendRaw(method, messages, hostname = 'rubbish') {
-    const { channel, open } = rawCall(node.grpc, method);
+function sendRaw(method, messages, hostname = 'rubbish', options = {}) {
+    const { channel, open } = rawCall(node.grpc, method, options);
     return new Promise((resolve) => {
         const acks = [];
         const call = open(identity(hostname), () => {});
@@ -331,6 +331,16 @@ describe('Report', () => {
             [Buffer.alloc(5 * 1024 * 1024)]);
         assert.ok([status.RESOURCE_EXHAUSTED, status.INVALID_ARGUMENT]
             .includes(result.code), `${result.code} ${result.details}`);
+        await unharmed();
+    });
+
+    // Little on the wire, 64 MiB in memory: libgrpc unpacks before it measures,
+    // so a refusal for the size comes too late.
+    test('a compressed message is not unpacked', async () => {
+        const bomb = nested(15, Buffer.alloc(64 * 1024 * 1024));
+        const gzip = { 'grpc.default_compression_algorithm': 2 };
+        const result = await sendRaw(ReportBatch, [bomb], 'rubbish', gzip);
+        assert.equal(result.code, status.UNIMPLEMENTED, result.details);
         await unharmed();
     });
 

@@ -47,9 +47,9 @@ export function metadata(values) {
 }
 
 // A stream that sends raw bytes on @method, for what no encoder would write.
-export function rawCall(address, method) {
-    const channel = new grpc.Client(
-        address, grpc.credentials.createInsecure(), OPTIONS);
+export function rawCall(address, method, options = {}) {
+    const channel = new grpc.Client(address,
+        grpc.credentials.createInsecure(), { ...OPTIONS, ...options });
     const bytes = (b) => b;
     return {
         channel,
