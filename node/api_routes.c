@@ -20,6 +20,10 @@ static const char *const digest_params[] = {"index", NULL};
     {                                                                          \
         method, path, 0, handler, summary, NULL, body                          \
     }
+#define CHANGE(method, path, handler, body, summary)                           \
+    {                                                                          \
+        method, path, ROUTE_FRESH, handler, summary, NULL, body                \
+    }
 
 const struct http_route api_routes[] = {
     PROBE("/livez", api_livez, "Every loop ticks"),
@@ -38,8 +42,8 @@ const struct http_route api_routes[] = {
     READ("/api/v1/network/{id}/stats", api_stats_of_location, stats_params,
          "Traffic and active users of a location"),
     READ("/api/v1/network/{id}", api_location_get, NULL, "One location"),
-    WRITE(HTTP_PUT, "/api/v1/network/{id}", api_location_change,
-          &location_schema, "Change a location"),
+    CHANGE(HTTP_PUT, "/api/v1/network/{id}", api_location_change,
+           &location_schema, "Change a location"),
     WRITE(HTTP_DELETE, "/api/v1/network/{id}", api_location_delete, NULL,
           "Delete a location"),
     READ("/api/v1/network/{id}/gateways", api_gateway_list_of_location, NULL,
@@ -53,18 +57,18 @@ const struct http_route api_routes[] = {
           &network_device_schema, "Add a network device to one location"),
     READ("/api/v1/device/network/{id}", api_network_device_get, NULL,
          "One network device"),
-    WRITE(HTTP_DELETE, "/api/v1/device/network/{id}", api_network_device_delete,
-          NULL, "Delete a network device"),
+    CHANGE(HTTP_DELETE, "/api/v1/device/network/{id}",
+           api_network_device_delete, NULL, "Delete a network device"),
     READ("/api/v1/device", api_device_list, NULL, "All devices"),
     READ("/api/v1/device/user/{username}", api_device_list_of_user, NULL,
          "Devices of a user, with their locations"),
     READ("/api/v1/device/{id}", api_device_get, NULL, "One device"),
-    WRITE(HTTP_PUT, "/api/v1/device/{id}", api_device_change, &device_schema,
-          "Change a device"),
+    CHANGE(HTTP_PUT, "/api/v1/device/{id}", api_device_change, &device_schema,
+           "Change a device"),
     WRITE(HTTP_DELETE, "/api/v1/device/{id}", api_device_delete, NULL,
           "Delete a device"),
-    WRITE(HTTP_POST, "/api/v1/device/{username}", api_device_create,
-          &device_schema, "Add a user's device to all locations"),
+    CHANGE(HTTP_POST, "/api/v1/device/{username}", api_device_create,
+           &device_schema, "Add a user's device to all locations"),
 
     READ("/api/v1/overview", api_overview, overview_params,
          "Traffic: upload is what gateways sent to peers"),

@@ -126,6 +126,15 @@ static void run_handler(struct http_request *rq, int status)
         http_wait_failed(rq, status);
 }
 
+static void run_fresh(struct http_request *rq, int status)
+{
+    if (status == 0 || status == ERR_TIMEOUT || status == ERR_CLOSED)
+        run_handler(rq, status);
+    else
+        http_error(rq, 503, "no_leader",
+                   "not done: there is no leader now; try again");
+}
+
 /* "123", or "<first 8 hex digits of the cluster id>-123". */
 static int parse_at_least(struct http_request *rq, const char *text,
                           uint64_t *index)
@@ -175,6 +184,8 @@ void dispatch_run(struct http_request *rq)
                strcmp(consistency, "linearizable") == 0) {
         rq->consistency = "linearizable";
         http_await_barrier(rq, run_handler);
+    } else if ((rq->route->flags & ROUTE_FRESH) != 0) {
+        http_await_barrier(rq, run_fresh);
     } else {
         rq->route->handler(rq);
     }

@@ -7,6 +7,8 @@
 enum route_flag {
     ROUTE_PUBLIC = 1, /* no token */
     ROUTE_READ = 2,   /* takes consistency and at_least */
+    ROUTE_FRESH = 4,  /* a write that begins with what this replica knows: after
+                         a barrier, or a lagging one would say 404 */
 };
 
 struct http_route {

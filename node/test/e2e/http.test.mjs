@@ -1,0 +1,85 @@
+// HTTP on one node right after HTTP on another. A follower learns what is
+// committed with the leader's next message, so it lags for a moment each time:
+// no write may fail for what the follower does not know yet.
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { Cluster } from './cluster.mjs';
+import { randomKey } from './wire.mjs';
+
+let cluster, leader, follower;
+
+const deviceBody = (name, changes = {}) => ({
+    name, wireguard_pubkey: randomKey().toString('base64'), ...changes,
+});
+
+function locationBody(name, number) {
+    const address = `10.${number}.0.1/16`;
+    return cluster.locationBody(name, { address });
+}
+
+before(async () => {
+    cluster = await Cluster.start({ label: 'http' });
+    leader = await cluster.leader();
+    follower = await cluster.follower();
+});
+
+after(() => cluster?.end());
+
+describe('What was made on the leader, on a follower at once', () => {
+    test('the first location takes a device', async () => {
+        await leader.call('POST', '/api/v1/network',
+            locationBody('first', 80));
+        const { configs } = await follower.call('POST', '/api/v1/device/ada',
+            deviceBody('laptop'));
+        assert.equal(configs.length, 1);
+    });
+
+    test('a location is changed', async () => {
+        for (let i = 0; i < 5; i++) {
+            const { id } = await leader.call('POST', '/api/v1/network',
+                locationBody(`made-${i}`, 81 + i));
+            const changed = await follower.call('PUT', `/api/v1/network/${id}`,
+                locationBody(`changed-${i}`, 81 + i));
+            assert.equal(changed.name, `changed-${i}`);
+        }
+    });
+
+    test('a device is changed and keeps what was not named', async () => {
+        for (let i = 0; i < 5; i++) {
+            const body = deviceBody(`made-${i}`, { description: `no ${i}` });
+            const { device } = await leader.call('POST', '/api/v1/device/ada',
+                body);
+            delete body.description;
+            const changed = await follower.call('PUT',
+                `/api/v1/device/${device.id}`,
+                { ...body, name: `changed-${i}` });
+            assert.equal(changed.name, `changed-${i}`);
+            assert.equal(changed.description, `no ${i}`);
+        }
+    });
+
+    test('a network device is deleted', async () => {
+        const [{ id }] = await leader.call('GET', '/api/v1/network');
+        for (let i = 0; i < 5; i++) {
+            const { device } = await leader.call('POST',
+                '/api/v1/device/network',
+                deviceBody(`printer-${i}`, { location_id: id }));
+            const path = `/api/v1/device/network/${device.id}`;
+            await follower.call('DELETE', path);
+            const gone = await follower.request('DELETE', path);
+            assert.equal(gone.status, 404);
+        }
+    });
+});
+
+describe('Without a leader', () => {
+    test('a change is not done, and says so', async () => {
+        const [{ id }] = await follower.call('GET', '/api/v1/network');
+        for (const node of cluster.nodes)
+            if (node !== follower) await node.kill('SIGKILL');
+        const answer = await follower.request('PUT', `/api/v1/network/${id}`,
+            locationBody('changed', 80), { timeoutMs: 20000 });
+        assert.equal(answer.status, 503, answer.text);
+        assert.match(answer.json.code, /no_leader|outcome_unknown/);
+    });
+});
