@@ -162,6 +162,15 @@ void submit_fail_waiting(struct repl *r, int status)
 
 /* --- pumping -------------------------------------------------------------- */
 
+/* The followers can commit without this disk, so a leader with the slowest one
+ * would keep an ever longer log in memory, and without a snapshot, which waits
+ * for the disk (reference/libraft.md, rule 8). */
+static bool disk_is_behind(const struct repl *r)
+{
+    return logsize_bytes_after(&r->guard.log, r->raft.last_stored) >
+           UNSTORED_BYTES_MAX;
+}
+
 void submit_pump(struct repl *r)
 {
     struct submitter *s = &r->submitter;
@@ -176,7 +185,8 @@ void submit_pump(struct repl *r)
     if (r->leads) {
         while (r->ready && s->proposal_count < PROPOSALS_MAX &&
                (s->waiting.count > 0 || s->orders.count > 0) &&
-               !applier_is_behind(&r->applier) && propose(r) == 0)
+               !applier_is_behind(&r->applier) && !disk_is_behind(r) &&
+               propose(r) == 0)
             continue;
         return;
     }

@@ -15,6 +15,9 @@ enum {
     /* Measured: merging of queued appends in libraft is quadratic in bytes; few
      * in flight, packed, beats many. */
     PROPOSALS_MAX = 4,
+    /* Entries that the leader's own disk does not have yet: beyond this it
+     * stops proposing. */
+    UNSTORED_BYTES_MAX = 16 * 1024 * 1024,
     SUBMIT_WAIT_MS = 2000, /* for a leader */
     TICK_CHECK_MS = 200,
 };

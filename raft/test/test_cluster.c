@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "raft/hello.h"
+#include "raft/repl.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -531,6 +532,113 @@ static void the_status_knows_the_cluster(void **state)
     }
 }
 
+/* --- a slow disk ---------------------------------------------------------- */
+
+/* One append of the leader at a time, each after a pause. */
+enum { SLOW_MS = 60 };
+
+struct slow_append {
+    struct slow_append *next;
+    struct raft_io *io;
+    struct raft_io_append *req;
+    const struct raft_entry *entries;
+    unsigned n;
+    raft_io_append_cb cb;
+};
+
+static struct {
+    int (*append)(struct raft_io *, struct raft_io_append *,
+                  const struct raft_entry[], unsigned, raft_io_append_cb);
+    struct slow_append *first, **last;
+    struct repl *repl;
+    size_t unstored_max;
+} slow;
+
+static int append_slowly(struct raft_io *io, struct raft_io_append *req,
+                         const struct raft_entry entries[], unsigned n,
+                         raft_io_append_cb cb)
+{
+    struct slow_append *a = calloc(1, sizeof *a);
+    assert_non_null(a);
+    *a = (struct slow_append){NULL, io, req, entries, n, cb};
+    *slow.last = a;
+    slow.last = &a->next;
+    return 0;
+}
+
+static void on_slow_timer(uv_timer_t *timer)
+{
+    (void)timer;
+    const struct raft *raft = &slow.repl->raft;
+    size_t unstored =
+        logsize_bytes_after(&slow.repl->guard.log, raft->last_stored);
+    if (unstored > slow.unstored_max)
+        slow.unstored_max = unstored;
+    struct slow_append *a = slow.first;
+    if (a == NULL)
+        return;
+    slow.first = a->next;
+    if (slow.first == NULL)
+        slow.last = &slow.first;
+    assert_int_equal(slow.append(a->io, a->req, a->entries, a->n, a->cb), 0);
+    free(a);
+}
+
+static struct errand slow_errand;
+static uv_timer_t slow_timer;
+static atomic_bool slow_ended;
+
+static void begin_slow(struct errand *errand)
+{
+    (void)errand;
+    slow.append = slow.repl->guard.inner.append;
+    slow.last = &slow.first;
+    slow.repl->guard.inner.append = append_slowly;
+    uv_timer_init(&slow.repl->loop, &slow_timer);
+    uv_timer_start(&slow_timer, on_slow_timer, SLOW_MS, SLOW_MS);
+}
+
+static void end_slow(struct errand *errand)
+{
+    (void)errand;
+    while (slow.first != NULL)
+        on_slow_timer(&slow_timer);
+    slow.repl->guard.inner.append = slow.append;
+    uv_close((uv_handle_t *)&slow_timer, NULL);
+    atomic_store(&slow_ended, true);
+}
+
+static void a_leader_with_a_slow_disk_does_not_outrun_it(void **state)
+{
+    (void)state;
+    enum { COUNT = 40, SIZE = 1000 * 1000 };
+    memset(&slow, 0, sizeof slow);
+    slow.repl = c.nodes[cluster_leader(&c)].repl;
+    slow_errand.run = begin_slow;
+    mailbox_push(&slow.repl->errands, &slow_errand.letter);
+    uint8_t *body = calloc(1, SIZE);
+    struct buf record = {0};
+    record_put(&record, RECORD_PRESENCE, (struct bytes){body, SIZE});
+    free(body);
+    assert_false(buf_failed(&record));
+    atomic_store(&flood_ok, 0);
+    atomic_store(&flood_other, 0);
+    for (size_t i = 0; i < COUNT; i++) {
+        calls[i].submission = (struct submission){.record = buf_bytes(&record),
+                                                  .done = on_flood_done};
+        repl_submit(slow.repl, &calls[i].submission);
+    }
+    WAIT_FOR(atomic_load(&flood_ok) + atomic_load(&flood_other) == COUNT,
+             30000);
+    assert_int_equal(atomic_load(&flood_ok), COUNT);
+    slow_errand.run = end_slow;
+    mailbox_push(&slow.repl->errands, &slow_errand.letter);
+    WAIT_FOR(atomic_load(&slow_ended), 5000);
+    assert_in_range(slow.unstored_max, 1, UNSTORED_BYTES_MAX + 2 * SIZE);
+    cluster_converge(&c, COUNT);
+    buf_deinit(&record);
+}
+
 /* What this process believes its wall clock to be. */
 static atomic_int wall_ahead_s;
 
@@ -586,6 +694,7 @@ int main(void)
         THREE(strangers_are_sent_away_and_disturb_nobody),
         THREE(a_member_that_sends_nonsense_frames_is_cut_off),
         THREE(the_status_knows_the_cluster),
+        THREE(a_leader_with_a_slow_disk_does_not_outrun_it),
         cmocka_unit_test_setup_teardown(
             an_idle_applier_ticks_though_the_wall_clock_was_set_back,
             set_up_one, tear_down),
