@@ -109,8 +109,8 @@ static bool check_token(struct call *c, struct bytes token)
 /* True when @value is fit to be kept as @out. */
 static bool take_identity(struct bytes value, char out[IDENTITY_LENGTH_MAX + 1])
 {
-    if (value.size == 0 || value.size > IDENTITY_LENGTH_MAX ||
-        !bytes_are_text(value))
+    if (value.data == NULL || value.size == 0 ||
+        value.size > IDENTITY_LENGTH_MAX || !bytes_are_text(value))
         return false;
     memcpy(out, value.data, value.size);
     out[value.size] = '\0';
