@@ -201,6 +201,9 @@ static void takeover_done(struct errand *errand)
     struct repl *r = t->repl;
     if (r->phase == PHASE_RUNNING && r->leads && r->lead_term == t->term) {
         r->ready = true;
+        /* Stamps of an earlier lead may be of entries that were lost: what was
+         * applied is the floor, or a lost tick would never be made again. */
+        r->submitter.last_stamp = 0;
         events_info(&r->events, "leader", "this node leads in term %llu",
                     (unsigned long long)t->term);
         if (r->on_leader != NULL)
