@@ -48,6 +48,17 @@ bool bytes_are_text(struct bytes b)
     return true;
 }
 
+int hex_digit(uint8_t c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
+
 size_t varint_put(uint8_t *out, uint64_t value)
 {
     size_t n = 0;

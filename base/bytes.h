@@ -31,6 +31,9 @@ static inline bool bytes_equal(struct bytes a, struct bytes b)
  * forms, at most U+10FFFF) without NUL. */
 bool bytes_are_text(struct bytes b);
 
+/* The value of a hexadecimal digit of either case, -1 for another character. */
+int hex_digit(uint8_t c);
+
 /* --- integers ----------------------------------------------------------- */
 
 enum { VARINT_SIZE_MAX = 10 };

@@ -42,24 +42,13 @@ static int parse_number(struct bytes text, uint64_t max, uint64_t *out)
     return 0;
 }
 
-static int hex_value(uint8_t c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 static int parse_key(struct bytes text, uint8_t out[REPORT_KEY_SIZE])
 {
     if (text.size != 2 * (size_t)REPORT_KEY_SIZE)
         return ERR_INVALID;
     for (size_t i = 0; i < REPORT_KEY_SIZE; i++) {
-        int high = hex_value(text.data[2 * i]);
-        int low = hex_value(text.data[2 * i + 1]);
+        int high = hex_digit(text.data[2 * i]);
+        int low = hex_digit(text.data[2 * i + 1]);
         if (high < 0 || low < 0)
             return ERR_INVALID;
         out[i] = (uint8_t)(high << 4 | low);

@@ -5,17 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static int hex_digit(uint8_t c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 int percent_decode(struct bytes raw, char *out, size_t capacity)
 {
     size_t length = 0;
