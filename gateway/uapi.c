@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -216,11 +217,16 @@ static int connect_socket(const char *path, int *out, struct errmsg *e)
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
     if (fd < 0)
         return errmsg_set(e, ERR_IO, "socket: %s", strerror(errno));
+    /* Without it connect waits for ever once a frozen listener's queue is full
+     * of the connections that we gave up. */
+    struct timeval most = {.tv_sec = UAPI_TIMEOUT_MS / 1000};
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof most);
     if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0) {
         int error = errno;
         close(fd);
         int code = error == ENOENT || error == ECONNREFUSED ? ERR_NOTFOUND
                    : error == EACCES || error == EPERM      ? ERR_DENIED
+                   : error == EAGAIN                        ? ERR_TIMEOUT
                                                             : ERR_IO;
         return errmsg_set(e, code, "%s: %s", path, strerror(error));
     }

@@ -3,7 +3,9 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 /* cmocka wants these four first */
@@ -211,6 +213,23 @@ static void an_interface_that_hangs_is_given_up(void **state)
     fake_uapi_stop(f, 1);
 }
 
+static void an_interface_that_is_frozen_for_long_is_given_up(void **state)
+{
+    (void)state;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    memcpy(address.sun_path, path, sizeof path);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(listen(fd, 0), 0);
+    alarm(10); /* connect itself would wait */
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(uapi_read(path, &seen, &error), ERR_TIMEOUT);
+    alarm(0);
+    close(fd);
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -226,6 +245,7 @@ int main(void)
         cmocka_unit_test(a_missing_or_dead_socket_means_no_interface),
         cmocka_unit_test(a_socket_made_anew_has_another_identity),
         cmocka_unit_test(an_interface_that_hangs_is_given_up),
+        cmocka_unit_test(an_interface_that_is_frozen_for_long_is_given_up),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
