@@ -53,7 +53,7 @@ static const struct setting {
                                 "print the first counters as JSON lines", 0,
                                 true},
     [SETTING_SPOOL_DIR] = {"spool-dir", NULL, NULL,
-                           "keep unacknowledged reports on disk", 0, false},
+                           "not in this version", 0, false},
     [SETTING_LOG_LEVEL] = {"log-level", "DEFGUARD_LOG_LEVEL", "info",
                            "debug, info, warn or error", 'l', false},
 };
