@@ -79,7 +79,7 @@ static void submission_failed(struct http_request *rq, int status)
     switch (status) {
     case ERR_AGAIN:
         http_error(rq, 503, "no_leader",
-                   "not done: there is no leader now; try again");
+                   "not done: no leader takes writes now; try again");
         return;
     case ERR_CLOSED:
         http_error(rq, 503, "stopping",

@@ -132,7 +132,7 @@ static void run_fresh(struct http_request *rq, int status)
         run_handler(rq, status);
     else
         http_error(rq, 503, "no_leader",
-                   "not done: there is no leader now; try again");
+                   "not done: no leader takes writes now; try again");
 }
 
 /* "123", or "<first 8 hex digits of the cluster id>-123". */

@@ -263,6 +263,12 @@ static int propose(struct repl *r)
     free(p);
     if (rv == RAFT_NOTLEADER || rv == RAFT_NOSPACE) {
         raft_free(data.base); /* only these two leave it with us */
+        if (rv == RAFT_NOSPACE &&
+            events_may_tell(&r->events, "no_space", clock_mono_ms()))
+            events_warn(&r->events, "no_space",
+                        "no room for the log in %s: nothing is accepted until "
+                        "there is; what was acknowledged is safe",
+                        r->raft_dir);
         put_back(r, &taken, rv);
         return ERR_AGAIN;
     }
