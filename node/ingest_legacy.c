@@ -65,9 +65,9 @@ bool legacy_stream_is_in_flight(const struct legacy_stream *s)
 /* Those without a pending sample, or all. */
 static void peers_forget(struct legacy_stream *s, bool all)
 {
-    struct legacy_peer *peer, *next;
-    HASH_ITER(hh, s->peers, peer, next)
-    {
+    struct legacy_peer *next;
+    for (struct legacy_peer *peer = s->peers; peer != NULL; peer = next) {
+        next = peer->hh.next;
         if (peer->newest != NULL && !all)
             continue;
         HASH_DEL(s->peers, peer);
