@@ -84,12 +84,15 @@ static struct outcome *next_outcome(struct store *s, size_t count)
     return &s->outcomes[count];
 }
 
-bool store_knows(enum record_kind kind)
+/* Who takes a record: the one list of the kinds that this version knows. */
+enum taker { NOBODY, BY_COUNTING, BY_ROSTER, BY_ENTRY };
+
+static enum taker taker_of(enum record_kind kind)
 {
     switch ((unsigned)kind) {
     case RECORD_NATIVE_BATCH:
     case RECORD_LEGACY_BATCH:
-    case RECORD_TICK:
+        return BY_COUNTING;
     case RECORD_SETTINGS:
     case RECORD_LOCATION_CREATE:
     case RECORD_LOCATION_CHANGE:
@@ -99,11 +102,18 @@ bool store_knows(enum record_kind kind)
     case RECORD_DEVICE_DELETE:
     case RECORD_TOKEN_CREATE:
     case RECORD_TOKEN_REVOKE:
-    case RECORD_DIGEST:
-        return true;
+        return BY_ROSTER;
+    case RECORD_TICK:
+    case RECORD_DIGEST: /* after the last record: of the state at one index */
+        return BY_ENTRY;
     default:
-        return false;
+        return NOBODY;
     }
+}
+
+bool store_knows(enum record_kind kind)
+{
+    return taker_of(kind) != NOBODY;
 }
 
 static int apply_record(struct store *s, uint64_t index,
@@ -111,32 +121,21 @@ static int apply_record(struct store *s, uint64_t index,
                         struct errmsg *e) REQUIRES(applier_thread)
 {
     int rc = 0;
-    unsigned kind = record->kind;
-    switch (kind) {
-    case RECORD_NATIVE_BATCH:
-    case RECORD_LEGACY_BATCH:
+    switch (taker_of(record->kind)) {
+    case BY_COUNTING:
         rc = apply_batch(s, record, index, outcome);
         break;
-    case RECORD_TICK:
-    case RECORD_DIGEST: /* after the last record: of the state at one index */
-        break;
-    case RECORD_SETTINGS:
-    case RECORD_LOCATION_CREATE:
-    case RECORD_LOCATION_CHANGE:
-    case RECORD_LOCATION_DELETE:
-    case RECORD_DEVICE_CREATE:
-    case RECORD_DEVICE_CHANGE:
-    case RECORD_DEVICE_DELETE:
-    case RECORD_TOKEN_CREATE:
-    case RECORD_TOKEN_REVOKE:
+    case BY_ROSTER:
         rc = roster_apply(s->roster, record, index, s->log_time_ms, outcome);
         break;
-    default:
+    case BY_ENTRY:
+        break;
+    case NOBODY:
         /* To skip it would make this replica differ from the others. */
         return errmsg_set(e, ERR_CORRUPT,
                           "log entry %" PRIu64 ": record of kind %u was "
                           "written by a newer version; upgrade this node",
-                          index, kind);
+                          index, (unsigned)record->kind);
     }
     if (rc != 0)
         errmsg_set(e, rc, "log entry %" PRIu64 ": %s", index, err_text(rc));
