@@ -90,18 +90,36 @@ cluster_line() {
     echo "${line}leader: $(cluster_leader || echo none)"
 }
 
+# What those that are left can do.
+cluster_outlook() {
+    local name left=()
+    for name in "${nodes[@]}"; do
+        is_running "$name" && left+=("$name")
+    done
+    case ${#left[@]} in
+    0) echo "no node is left" ;;
+    1) echo "${left[0]} alone is no majority: it answers reads, and reports wait" ;;
+    *) echo "${left[*]} go on" ;;
+    esac
+}
+
 operator_kill() {
     local name=$1
     [ "$name" != leader ] || name=$(cluster_leader) || die "there is no leader"
     [[ " ${nodes[*]} " == *" $name "* ]] || die "$name is no node"
     is_running "$name" || die "$name is not running"
     end KILL "$name"
-    say "$name is killed; $(cluster_other "$name" || echo nobody) and the others go on"
+    say "$name is killed; $(cluster_outlook)"
 }
 
 operator_start() {
     [[ " ${nodes[*]} " == *" $1 "* ]] || die "$1 is no node"
     is_running "$1" && die "$1 is running"
+    cluster_other "$1" >/dev/null || {
+        node_start "$1"
+        say "$1 is started; alone it is no majority, start another"
+        return 0
+    }
     node_start "$1"
     cluster_wait_ready "$1"
     cluster_line
