@@ -51,7 +51,7 @@ static const struct setting settings[] = {
      "YAML, one \"name: value\" a line, names as here"},
     {"zone", "TEXT", TEXT, FIELD(zone), NULL, "failure domain of this node"},
     {"leader-zones", "A,B,...", TEXT, FIELD(leader_zones), NULL,
-     "zones in which the leader prefers to be"},
+     "not in this version"},
 
     {NULL, NULL, TEXT, 0, NULL, "Cluster (leave out for a single node)"},
     {"initial-peers", "LIST", TEXT, FIELD(initial_peers), NULL,
@@ -91,7 +91,8 @@ static const struct setting settings[] = {
      "DIR/admin-token)"},
 
     {NULL, NULL, TEXT, 0, NULL,
-     "Retention (0 = for ever; the cluster keeps its first values)"},
+     "Retention (0 = for ever; the cluster keeps its first values;\n"
+     "nothing is deleted in this version)"},
     {"retain-minute", "TIME", SECONDS, FIELD(retain_minute_s), "168h",
      "buckets of a minute"},
     {"retain-hour", "TIME", SECONDS, FIELD(retain_hour_s), "9600h",

@@ -111,11 +111,11 @@ static int check_tls(const struct node_config *c, struct errmsg *e)
                                         "peer-tls-cert", "peer-tls-key"};
     for (size_t i = 0; i < sizeof given / sizeof *given; i++)
         if (given[i] != NULL)
-            return errmsg_set(e, ERR_INVALID,
-                              "--%s: this version has no TLS yet (it comes "
-                              "with \"Replication\"); use --insecure on a "
-                              "trusted network, or a TLS proxy before it",
-                              flags[i]);
+            return errmsg_set(
+                e, ERR_INVALID,
+                "--%s: this version has no TLS yet; use --insecure on a "
+                "trusted network, or a TLS proxy before it",
+                flags[i]);
     return 0;
 }
 

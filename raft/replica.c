@@ -243,7 +243,8 @@ static void compare_initial(struct repl *r)
         if (!found)
             events_warn(&r->events, "initial_peers",
                         "%s=%s is not a member: the list only founds a "
-                        "cluster, this one has %u members in its log",
+                        "cluster, this one has %u members in its log; to found "
+                        "another, start on an empty data directory",
                         r->initial[i].name, r->initial[i].address, c->n);
     }
 }
