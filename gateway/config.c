@@ -52,8 +52,8 @@ static const struct setting {
     [SETTING_PRINT_BASELINE] = {"print-baseline", NULL, NULL,
                                 "print the first counters as JSON lines", 0,
                                 true},
-    [SETTING_SPOOL_DIR] = {"spool-dir", NULL, NULL,
-                           "not in this version", 0, false},
+    [SETTING_SPOOL_DIR] = {"spool-dir", NULL, NULL, "not in this version", 0,
+                           false},
     [SETTING_LOG_LEVEL] = {"log-level", "DEFGUARD_LOG_LEVEL", "info",
                            "debug, info, warn or error", 'l', false},
 };
