@@ -125,8 +125,18 @@ static int farewell(struct agent *a)
     uint64_t deadline_ms = clock_mono_ms() + FAREWELL_MS;
     while (rv == 0 && !session_is_drained(&a->session) &&
            clock_mono_ms() < deadline_ms)
-        if (reporter_poll(a->reporter, deadline_ms) == REPORTER_OVER)
+        switch (reporter_poll(a->reporter, deadline_ms)) {
+        case REPORTER_OVER:
             rv = ERR_CLOSED;
+            break;
+        case REPORTER_LOOK_DUE:
+            /* A renewed session is empty: without a look the last counters
+             * would never be told. */
+            rv = look(a);
+            break;
+        case REPORTER_NOTHING:
+            break;
+        }
     if (rv == 0 && !session_is_drained(&a->session))
         log_warn("stop", "%zu reports were not acknowledged",
                  a->session.spool.count);
