@@ -89,6 +89,28 @@ static void token_publish(struct founding *f)
                   strerror(errno), pending);
 }
 
+/* Flags that count only at the founding are easily believed to count later. */
+static void tell_what_is_ignored(struct founding *f)
+{
+    const struct node_config *config = f->node->config;
+    uint8_t hash[API_TOKEN_HASH_SIZE];
+    if (config->admin_token != NULL)
+        api_token_hash(bytes_of_string(config->admin_token), hash);
+    struct roster *roster = store_roster(f->node->store);
+    roster_read_lock(roster);
+    bool token = config->admin_token == NULL || roster_api_token(roster, hash);
+    bool secret = config->gateway_secret == NULL ||
+                  strcmp(config->gateway_secret,
+                         roster_settings(roster)->gateway_secret) == 0;
+    roster_read_unlock(roster);
+    if (!token)
+        log_warn("founding", "--admin-token is not a token of this cluster: it "
+                             "counts only when a cluster is founded");
+    if (!secret)
+        log_warn("founding", "--gateway-secret is not this cluster's: it "
+                             "counts only when a cluster is founded");
+}
+
 /* --- the proposal --------------------------------------------------------- */
 
 void founding_init(struct founding *f, struct node *node)
@@ -149,6 +171,7 @@ bool founding_step(struct founding *f)
         return false;
     if (founded) {
         token_publish(f);
+        tell_what_is_ignored(f);
         f->done = true;
         return true;
     }

@@ -269,6 +269,11 @@ static void watch_leadership(struct repl *r)
     if (id != r->seen_leader) {
         if (id != 0)
             r->leader_changes++;
+        if (id == 0)
+            events_info(&r->events, "leader", "no leader is known now");
+        else if (id != r->identity.raft_id) /* our own lead is told apart */
+            events_info(&r->events, "leader", "%s leads in term %llu", address,
+                        (unsigned long long)term);
         r->seen_leader = id;
         r->status_ms = 0;
     }

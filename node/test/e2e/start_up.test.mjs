@@ -151,6 +151,24 @@ describe('A data directory', () => {
         });
     });
 
+    test('with somebody else\'s files is left alone', async () => {
+        const strange = path.join(directory, 'strange');
+        fs.mkdirSync(path.join(strange, 'photos'), { recursive: true });
+        await refuses([...LOOPBACK, '--data-dir', strange], 2, /photos/);
+        assert.deepEqual(fs.readdirSync(strange), ['photos']);
+    });
+
+    test('that was founded says which flags count no more', async () => {
+        await withCluster({ label: 'founded', size: 1 }, async (cluster) => {
+            const [node] = cluster.nodes;
+            await node.kill('SIGTERM');
+            cluster.extraArgs.push('--admin-token', 'another-token');
+            node.start();
+            await node.ready();
+            assert.match(node.logTail(), /--admin-token is not a token/);
+        });
+    });
+
     test('with damaged files says which, and is not touched', async () => {
         await withCluster({ label: 'damaged' }, async (cluster) => {
             const kept = await fill(cluster);
