@@ -137,6 +137,7 @@ struct rpc_server {
     struct barrier barrier;
     uint64_t first_ticket; /* passed: this node has caught up */
     struct registrations registrations;
+    unsigned health_requests;   /* that have not come yet */
     uint64_t roster_generation; /* grows with every change of the roster */
     uint64_t next_tick_ms, stop_at_ms;
     uint64_t leaderless_since_ms; /* 0: there is a leader */

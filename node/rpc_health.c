@@ -4,9 +4,14 @@
 
 #include "proto/gateway_messages.h"
 
-struct watch_call {
+/* Anybody may ask, so a request that does not come, or never ends, may hold
+ * memory only for a moment, and only so many of them at once. */
+enum { REQUEST_MS_MAX = 5000, REQUESTS_MAX = 64 };
+
+struct health_call {
     struct call call;
-    bool watching; /* the request came */
+    uint64_t due_ms; /* monotonic; 0: the request came */
+    bool watching;
     bool told, serving;
 };
 
@@ -22,12 +27,40 @@ static bool service_is_known(struct bytes service)
 
 static void health_open(struct call *c)
 {
+    struct health_call *h = CONTAINER_OF(c, struct health_call, call);
+    if (c->server->health_requests >= REQUESTS_MAX) {
+        call_finish(c, GRPC_STATUS_RESOURCE_EXHAUSTED,
+                    "too many unfinished health requests");
+        return;
+    }
+    c->server->health_requests++;
+    h->due_ms = c->server->ingest.now_ms + REQUEST_MS_MAX;
     call_read(c);
+}
+
+/* The request came, or will not. */
+static void request_over(struct call *c)
+{
+    struct health_call *h = CONTAINER_OF(c, struct health_call, call);
+    if (h->due_ms == 0)
+        return;
+    h->due_ms = 0;
+    c->server->health_requests--;
+}
+
+static void request_tick(struct call *c)
+{
+    struct health_call *h = CONTAINER_OF(c, struct health_call, call);
+    if (h->due_ms != 0 && c->server->ingest.now_ms >= h->due_ms)
+        call_finish(c, GRPC_STATUS_DEADLINE_EXCEEDED,
+                    "the request did not come within %d s",
+                    REQUEST_MS_MAX / 1000);
 }
 
 /* False when the call is finished with an error. */
 static bool check_request(struct call *c, struct bytes message)
 {
+    request_over(c);
     struct buf scratch = {0};
     struct bytes service;
     struct errmsg e;
@@ -57,16 +90,18 @@ static void check_half_closed(struct call *c)
 
 const struct method method_health_check = {
     .path = "/grpc.health.v1.Health/Check",
-    .size = sizeof(struct call),
+    .size = sizeof(struct health_call),
     .who = FOR_ANYBODY,
     .open = health_open,
     .message = check_message,
     .half_closed = check_half_closed,
+    .closed = request_over,
+    .tick = request_tick,
 };
 
 static void watch_go_on(struct call *c)
 {
-    struct watch_call *w = CONTAINER_OF(c, struct watch_call, call);
+    struct health_call *w = CONTAINER_OF(c, struct health_call, call);
     struct rpc_server *g = c->server;
     if (!w->watching || c->ended || c->sending ||
         (w->told && w->serving == g->serving))
@@ -78,19 +113,26 @@ static void watch_go_on(struct call *c)
     call_send(c, buf_bytes(&g->out));
 }
 
+static void watch_tick(struct call *c)
+{
+    request_tick(c);
+    watch_go_on(c);
+}
+
 static void watch_message(struct call *c, struct bytes message)
 {
-    struct watch_call *w = CONTAINER_OF(c, struct watch_call, call);
+    struct health_call *w = CONTAINER_OF(c, struct health_call, call);
     w->watching = check_request(c, message);
     watch_go_on(c);
 }
 
 const struct method method_health_watch = {
     .path = "/grpc.health.v1.Health/Watch",
-    .size = sizeof(struct watch_call),
+    .size = sizeof(struct health_call),
     .who = FOR_ANYBODY,
     .open = health_open,
     .message = watch_message,
     .sent = watch_go_on,
-    .tick = watch_go_on,
+    .closed = request_over,
+    .tick = watch_tick,
 };

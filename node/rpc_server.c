@@ -156,7 +156,8 @@ static void tick(struct rpc_server *g)
         evict_gateways(g);
     bool serving = !g->stopping && !atomic_load(&g->node->draining) &&
                    !leaderless && node_is_ready(g->node);
-    bool news = serving != g->serving || g->ingest.retry_wanted;
+    bool news = serving != g->serving || g->ingest.retry_wanted ||
+                g->health_requests > 0; /* they have deadlines */
     g->serving = serving;
     g->ingest.retry_wanted = false;
     barrier_go_on(g);

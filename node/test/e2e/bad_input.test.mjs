@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
 import fs from 'node:fs';
+import http2 from 'node:http2';
 import net from 'node:net';
 import path from 'node:path';
 import tls from 'node:tls';
@@ -282,6 +283,32 @@ function varint(value) {
     return [...bytes, value];
 }
 const head = Buffer.concat([field(1, 0, 1), field(2, 0, 1)]);
+
+describe('Health', () => {
+    test('requests that never end are few, and not for long', async () => {
+        const session = http2.connect(`http://${node.grpc}`);
+        session.on('error', () => {});
+        const beginning = Buffer.alloc(105);
+        beginning.writeUInt32BE(4000000, 1); // says 4 MB, sends 100 bytes
+        const ends = Array.from({ length: 70 }, () => new Promise((resolve) => {
+            const stream = session.request({
+                ':method': 'POST', ':path': '/grpc.health.v1.Health/Check',
+                'content-type': 'application/grpc', te: 'trailers',
+            });
+            stream.on('trailers', (t) => resolve(Number(t['grpc-status'])));
+            stream.resume();
+            stream.on('error', () => resolve('reset'));
+            stream.write(beginning);
+        }));
+        const late = sleep(15000).then(() => ['still open after 15 s']);
+        const codes = await Promise.race([Promise.all(ends), late]);
+        session.destroy();
+        const count = (code) => codes.filter((c) => c === code).length;
+        assert.equal(count(status.DEADLINE_EXCEEDED), 64, codes.join());
+        assert.equal(count(status.RESOURCE_EXHAUSTED), 6, codes.join());
+        await unharmed();
+    });
+});
 
 describe('Report', () => {
     const malformed = {
