@@ -98,6 +98,7 @@ struct watched_put {
 static void put_done(struct raft_io_snapshot_put *own, int status)
 {
     struct watched_put *w = CONTAINER_OF(own, struct watched_put, own);
+    w->guard->puts--;
     if (status != 0 && !w->guard->closing)
         disk_failed(w->guard, "snapshot", status);
     w->cb(w->req, status);
@@ -120,8 +121,10 @@ static int guarded_snapshot_put(struct raft_io *io, unsigned trailing,
     if (rv != 0) {
         disk_failed(g, "snapshot", rv);
         free(w);
+        return rv;
     }
-    return rv;
+    g->puts++;
+    return 0;
 }
 
 /* --- network -------------------------------------------------------------- */
@@ -129,9 +132,12 @@ static int guarded_snapshot_put(struct raft_io *io, unsigned trailing,
 static int guarded_send(struct raft_io *io, struct raft_io_send *req,
                         const struct raft_message *message, raft_io_send_cb cb)
 {
+    struct guard *g = guard_of(io);
+    /* A snapshot that was being read when the stop came is sent after libraft
+     * closed its links: it would open one that nobody closes. */
+    int rv = g->closing ? RAFT_CANCELED : g->inner.send(io, req, message, cb);
     /* libraft frees a message twice when send itself fails: fail through the
      * callback; it will be sent again. */
-    int rv = guard_of(io)->inner.send(io, req, message, cb);
     if (rv != 0)
         cb(req, rv);
     return 0;
@@ -141,6 +147,15 @@ static void guarded_recv(struct raft_io *io, struct raft_message *message)
 {
     struct guard *g = guard_of(io);
     const struct raft *raft = io->data;
+    /* A leader sends a snapshot again before the first is on our disk; libraft
+     * then overwrites what it keeps of the first and crashes when that is
+     * done. The leader asks again if it still has to. */
+    if (message->type == RAFT_INSTALL_SNAPSHOT &&
+        (g->puts > 0 || events_failed(g->events))) {
+        raft_configuration_close(&message->install_snapshot.conf);
+        raft_free(message->install_snapshot.data.base);
+        return;
+    }
     raft_term term = 0;
     raft_index commit = 0;
     if (message->type == RAFT_APPEND_ENTRIES) {

@@ -31,6 +31,7 @@ struct guard {
     struct raft_io inner; /* the functions as libuv's backend set them */
     raft_io_recv_cb recv; /* libraft's */
     bool closing;         /* cancelled requests are expected */
+    unsigned puts;        /* snapshots on their way to the disk */
     struct logsize log;
     uint64_t heard_ms;            /* monotonic: last message of a leader */
     uint64_t leader_commit_first; /* what the first leader had committed */
