@@ -92,7 +92,7 @@ static const struct setting settings[] = {
 
     {NULL, NULL, TEXT, 0, NULL,
      "Retention (0 = for ever; the cluster keeps its first values;\n"
-     "nothing is deleted in this version)"},
+     "this version has minutes only: older ones are gone for good)"},
     {"retain-minute", "TIME", SECONDS, FIELD(retain_minute_s), "168h",
      "buckets of a minute"},
     {"retain-hour", "TIME", SECONDS, FIELD(retain_hour_s), "9600h",
