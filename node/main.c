@@ -48,6 +48,9 @@ static void on_event(void *arg, enum repl_event_kind kind, const char *event,
         log_error(event, "%s", message);
         /* No handler, no destructor: what is on disk is to stay as it is. */
         _exit(exit_code);
+    case REPL_RESTART:
+        log_info(event, "%s", message);
+        _exit(EXIT_RESTART);
     }
 }
 

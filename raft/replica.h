@@ -16,7 +16,9 @@ struct repl;
 enum {
     PEERS_MAX = 9,
     NODE_NAME_LENGTH_MAX = 63,
-    PEER_ADDRESS_LENGTH_MAX = 261, /* name:port */
+    ZONE_LENGTH_MAX = 63,
+    RELEASE_LENGTH_MAX = 31,
+    PEER_ADDRESS_LENGTH_MAX = 261, /* host:port */
     SUBMIT_QUEUE_BYTES_MAX = 64 * 1024 * 1024,
     EXIT_RESTART = 75,
 };
@@ -30,6 +32,9 @@ enum repl_event_kind {
     REPL_INFO,
     REPL_WARN,  /* somebody should look */
     REPL_FATAL, /* the process must exit with @exit_code now */
+    /* What this node needs lies ready in its data directory (a store that was
+     * fetched): the process must start anew, at once and by itself. */
+    REPL_RESTART,
 };
 
 /* Called on the raft loop or applier thread; must not block. The libraries do
@@ -53,6 +58,12 @@ struct repl_options {
     const char *peer_bind;    /* ip:port */
     const struct repl_peer *initial_peers; /* borrowed during repl_start */
     size_t initial_peer_count;             /* 0 = single node */
+    const char *zone;                      /* failure domain; NULL: none */
+    const char *leader_zones; /* "a,b": where the leader should be; NULL: any */
+    struct tls *peer_tls;     /* borrowed; NULL: peers talk in plain text */
+    unsigned level;           /* feature level, 0 = LEVEL_NEWEST; tests take
+                                 an older one */
+    uint64_t disk_reserve;    /* bytes kept free for the log, 0 = default */
     unsigned election_timeout_ms, heartbeat_ms;
     /* Entries after which libraft takes a snapshot, and how many it keeps
      * before it; also bounded by bytes. 0 = default (16,384 and 65,536); tests
@@ -96,22 +107,43 @@ struct submission {
  * call. */
 void repl_submit(struct repl *r, struct submission *s);
 
+/* What a node says of itself to all others, twice a second. */
+struct repl_facts {
+    unsigned level;                       /* newest feature level it speaks */
+    char release[RELEASE_LENGTH_MAX + 1]; /* HOLDFAST_VERSION */
+    char zone[ZONE_LENGTH_MAX + 1];
+    uint64_t term, last_index, commit_index, applied_index, flushed_index;
+    uint64_t heard_ms_ago; /* a leader; UINT64_MAX = never */
+    uint64_t store_bytes, disk_free_bytes;
+    bool disk_low; /* takes no new entries until there is room */
+    bool draining; /* wants no leadership and no gateways */
+};
+
 struct repl_node_status {
     uint64_t id;
     char name[NODE_NAME_LENGTH_MAX + 1];
     char address[PEER_ADDRESS_LENGTH_MAX + 1];
-    const char *role; /* "voter", "standby", "spare": static */
+    const char *role; /* "voter", "standby", "spare"; "joining": it knocked and
+                         is not in the configuration yet. Static */
     bool leader;
-    bool connected;  /* this node has a link to it (true for itself) */
-    uint64_t rtt_us; /* of the last ping, 0 = unknown */
+    bool connected;          /* this node has a link to it (true for itself) */
+    uint64_t rtt_us;         /* of the last ping, 0 = unknown */
+    int64_t clock_offset_ms; /* its wall clock minus ours, if rtt_us != 0 */
+    uint64_t facts_ms;       /* monotonic, when they came; 0 = never */
+    struct repl_facts facts; /* its last ones */
 };
 
 struct repl_status {
     uint64_t raft_id;
     uint8_t cluster_id[CLUSTER_ID_SIZE]; /* zero before bootstrap */
     bool bootstrapped;
-    const char
-        *state; /* "waiting", "follower", "candidate", "leader": static */
+    /* "waiting" (to found or to join), "fetching" (a copy of the store),
+     * "follower", "candidate", "leader", "removed". Static. */
+    const char *state;
+    uint64_t fetch_bytes, fetch_total; /* while it fetches */
+    unsigned level;                    /* that the cluster has agreed on */
+    bool draining, disk_low;
+    uint64_t disk_free_bytes;
     bool has_leader, is_leader;
     uint64_t leader_id;
     uint64_t term, last_index, commit_index;
@@ -129,6 +161,37 @@ struct repl_status {
 
 /* Any thread; a copy that the loop refreshes every few ms. */
 void repl_status(struct repl *r, struct repl_status *out);
+
+/* --- what an operator asks for ---------------------------------------------
+ */
+
+enum repl_change_kind {
+    REPL_REMOVE = 1, /* out of the configuration */
+    REPL_PROMOTE,    /* to voter, now; the autopilot may move it again */
+    REPL_DEMOTE,     /* to standby, and the autopilot leaves it there */
+    REPL_TRANSFER,   /* make @name the leader; "" = whoever is best */
+};
+
+/* Embedded in the caller's structure, which lives until @done. */
+struct repl_change {
+    struct letter letter; /* the replica's until done */
+    enum repl_change_kind kind;
+    char name[NODE_NAME_LENGTH_MAX + 1];
+    /* Called once, on the raft loop; must not block. 0: it is in force.
+     * ERR_NOTFOUND: no such node. ERR_DENIED: refused, because it would leave
+     * fewer healthy voters than a quorum, or makes no sense. ERR_AGAIN: no
+     * leader, or another change is under way. ERR_UNKNOWN: look at the status.
+     * @message is for people and borrowed. */
+    void (*done)(struct repl_change *c, int status, const char *message);
+    uint64_t id;              /* private */
+    struct repl_change *next; /* private */
+};
+
+/* Any thread, any node: it is sent to the leader. */
+void repl_change(struct repl *r, struct repl_change *c);
+
+/* Any thread. A draining node gives leadership away and takes none. */
+void repl_drain(struct repl *r, bool drain);
 
 /* The port that is bound, for ":0". */
 uint16_t repl_peer_port(const struct repl *r);

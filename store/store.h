@@ -102,3 +102,34 @@ struct roster *store_roster(struct store *s);
  * pushed out by 16 newer ones. */
 NODISCARD int store_digest_at(struct store *s, uint64_t index,
                               uint64_t *digest);
+
+/* --- copies of the store ---------------------------------------------------
+ */
+
+/* What a copy holds: exactly the state at one log index. */
+struct copy_info {
+    uint8_t cluster_id[CLUSTER_ID_SIZE];
+    uint64_t applied_index, applied_term, log_time_ms;
+    uint64_t bytes; /* of the file */
+};
+
+/* Writes a compacted, synced copy of what is flushed to the new file @path and
+ * tells what it holds. Blocks for as long as the disk takes, with little
+ * memory; any thread but the applier and the loop. @may_go_on (may be NULL) is
+ * asked now and then: false ends it with ERR_CLOSED. The reader that it needs
+ * keeps pages from being reused meanwhile. ERR_NOSPACE, ERR_IO; a partial file
+ * is removed. */
+NODISCARD int store_copy(struct store *s, const char *path,
+                         bool (*may_go_on)(void *arg, uint64_t bytes),
+                         void *arg, struct copy_info *out, struct errmsg *e);
+
+/* What the closed copy (or store file) @path holds. ERR_CORRUPT, ERR_NEWER,
+ * ERR_NOTFOUND, ERR_IO. */
+NODISCARD int store_copy_inspect(const char *path, struct copy_info *out,
+                                 struct errmsg *e);
+
+/* Gives the store in directory @path, which nobody has open, to another
+ * cluster: for a restore. Durable when it returns 0. */
+NODISCARD int store_copy_rename_cluster(const char *path,
+                                        const uint8_t cluster_id[],
+                                        struct errmsg *e);

@@ -1,0 +1,85 @@
+/* TLS for sockets: one set of certificate files, watched and reloaded, and a
+ * pump thread that does the handshakes and carries bytes between a TLS
+ * connection and one end of a socketpair. Who uses it sees an ordinary stream
+ * and a proven name; no handshake of a stranger runs on the caller's thread.
+ * OpenSSL appears in this folder only. Any thread, unless said otherwise. */
+#pragma once
+
+#include "base/err.h"
+#include "base/mailbox.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+    TLS_HANDSHAKE_MS_MAX = 5000,
+    TLS_CONNECTIONS_MAX = 1024, /* a pump; more are closed at once */
+    TLS_HOST_LENGTH_MAX = 255,
+};
+
+struct tls;
+
+struct tls_files {
+    const char *ca;   /* PEM; several CAs one after the other; may be NULL when
+                         peers need no certificate */
+    const char *cert; /* PEM chain, own certificate first */
+    const char *key;
+    bool mutual; /* the other side must show a certificate of @ca */
+};
+
+/* Loads the files (ERR_INVALID: the message names the file and what is wrong,
+ * e.g. key and certificate do not fit, or expired) and starts the pump. */
+NODISCARD int tls_start(const struct tls_files *files, struct tls **out,
+                        struct errmsg *e);
+
+/* Ends every connection and the thread. NULL is fine. */
+void tls_stop(struct tls *t);
+
+/* Reloads the files if they have changed; the pump does it by itself every few
+ * seconds. What cannot be loaded leaves the old in use; tls_status tells. */
+void tls_reload(struct tls *t);
+
+struct tls_status {
+    uint64_t not_after_s; /* Unix s, of the own certificate in use */
+    uint64_t loaded_s;    /* Unix s, of the last successful load */
+    uint64_t handshakes, failures, connections;
+    char reload_error[160]; /* of the last attempt; "" = fine */
+};
+void tls_status(struct tls *t, struct tls_status *out);
+
+/* One connected socket on its way into TLS. From malloc; given to
+ * tls_handshake, given back by tls_collect. */
+struct tls_handshake {
+    struct letter letter;
+    int fd;      /* in: the connected TCP socket, now the pump's. out: one end
+                    of a socketpair, non-blocking, yours; -1 = failed */
+    bool server; /* we accepted it */
+    char host[TLS_HOST_LENGTH_MAX + 1]; /* client: whom the certificate must
+                                           name (DNS or IP); "" = not checked */
+    void *peer;    /* out: the proven certificate, for tls_peer_is_named; free
+                      with tls_peer_free; NULL = none was shown */
+    char why[160]; /* out: if it failed, for people */
+    /* Called by tls_collect's caller, who frees it. NULL: nobody waits any
+     * more. */
+    void (*done)(struct tls_handshake *h, void *arg);
+    void *arg;
+};
+
+/* Where finished handshakes of one consumer gather: @wake is called on the
+ * pump's thread when tls_collect has work. Embedded, init before use; no
+ * handshake of it may be under way at deinit (tls_stop first). */
+struct tls_inbox {
+    struct mailbox box;
+};
+void tls_inbox_init(struct tls_inbox *inbox, mailbox_wake_fn *wake, void *arg);
+
+void tls_handshake(struct tls *t, struct tls_inbox *inbox,
+                   struct tls_handshake *h);
+/* On the consumer's thread: calls done() of what has come and frees it; what
+ * nobody waits for is closed. */
+void tls_collect(struct tls_inbox *inbox);
+
+/* Does the certificate's SAN name @host (a DNS name, wildcards as RFC 6125
+ * allows them, or an IP address)? The common name does not count. */
+bool tls_peer_is_named(const void *peer, const char *host);
+void tls_peer_free(void *peer);
