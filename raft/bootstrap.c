@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void on_probed(void *arg, uv_tcp_t *stream,
+static void on_probed(void *arg, uv_stream_t *stream,
                       const struct hello_answer *answer, const char *why);
 
 static int by_name(const void *a, const void *b)
@@ -73,7 +73,7 @@ void bootstrap_stop(struct repl *r)
     r->bootstrap.count = 0;
 }
 
-static void on_probed(void *arg, uv_tcp_t *stream,
+static void on_probed(void *arg, uv_stream_t *stream,
                       const struct hello_answer *answer, const char *why)
 {
     struct candidate *c = arg;

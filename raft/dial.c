@@ -35,7 +35,7 @@ struct dial {
 };
 
 static void try_next(struct dial *d);
-static void finish(struct dial *d, uv_tcp_t *stream,
+static void finish(struct dial *d, uv_stream_t *stream,
                    const struct hello_answer *answer, const char *why);
 
 static void fail_later(struct dial *d, const char *why)
@@ -158,7 +158,7 @@ void peer_socket_prepare(uv_tcp_t *tcp, unsigned silence_ms)
 
 /* --- one attempt ---------------------------------------------------------- */
 
-static void finish(struct dial *d, uv_tcp_t *stream,
+static void finish(struct dial *d, uv_stream_t *stream,
                    const struct hello_answer *answer, const char *why)
 {
     dial_fn *fn = d->fn;
@@ -210,7 +210,7 @@ static void judge(struct dial *d, const struct hello_answer *answer)
     if (why != NULL)
         finish(d, NULL, answer, why);
     else
-        finish(d, &d->wire->tcp, answer, "");
+        finish(d, (uv_stream_t *)&d->wire->tcp, answer, "");
 }
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)

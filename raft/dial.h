@@ -16,7 +16,7 @@ struct dial;
  * raft_free) and @answer is HELLO_OK of the expected peer. Failure: @stream is
  * NULL; @answer is what the peer said, or NULL; @why is for people. Never
  * called inside dial_start; the dial is gone afterwards. */
-typedef void dial_fn(void *arg, uv_tcp_t *stream,
+typedef void dial_fn(void *arg, uv_stream_t *stream,
                      const struct hello_answer *answer, const char *why);
 
 struct dialer {

@@ -113,7 +113,7 @@ static void ping(struct out_link *out, uint64_t now_ms)
     out->pinged_ms = now_ms;
 }
 
-static void on_dialed(void *arg, uv_tcp_t *stream,
+static void on_dialed(void *arg, uv_stream_t *stream,
                       const struct hello_answer *answer, const char *why)
 {
     struct out_link *out = arg;
@@ -340,7 +340,7 @@ static void free_stream(uv_handle_t *handle)
     raft_free(handle);
 }
 
-void forward_accept(struct repl *r, uint64_t peer_id, uv_tcp_t *stream)
+void forward_accept(struct repl *r, uint64_t peer_id, uv_stream_t *stream)
 {
     struct in_link *in = calloc(1, sizeof *in);
     if (in == NULL) {

@@ -51,7 +51,7 @@ struct forward {
 void forward_set_members(struct repl *r);
 
 /* A peer's forward stream arrived; takes @stream. */
-void forward_accept(struct repl *r, uint64_t peer_id, uv_tcp_t *stream);
+void forward_accept(struct repl *r, uint64_t peer_id, uv_stream_t *stream);
 
 /* A peer said hello at our port: what waits to be dialed again is due. */
 void forward_peer_seen(struct repl *r, uint64_t peer_id);

@@ -12,7 +12,7 @@ enum { READ_SIZE = 64 * 1024 };
 struct parcel {
     uv_write_t req;
     struct link *link;
-    uv_tcp_t *stream; /* the link may have another one by then */
+    uv_stream_t *stream; /* the link may have another one by then */
     struct buf data;
 };
 
@@ -73,12 +73,12 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     consume(link);
 }
 
-void link_open(struct link *link, uv_tcp_t *stream)
+void link_open(struct link *link, uv_stream_t *stream)
 {
     link->stream = stream;
     stream->data = link;
     link->unwritten = 0;
-    if (uv_read_start((uv_stream_t *)stream, on_alloc, on_read) != 0)
+    if (uv_read_start(stream, on_alloc, on_read) != 0)
         fail(link, "cannot read");
 }
 
@@ -120,8 +120,7 @@ void link_flush(struct link *link)
     link->out = (struct buf){0};
     link->unwritten += p->data.size;
     uv_buf_t buf = uv_buf_init((char *)p->data.data, (unsigned)p->data.size);
-    int rv =
-        uv_write(&p->req, (uv_stream_t *)link->stream, &buf, 1, on_written);
+    int rv = uv_write(&p->req, link->stream, &buf, 1, on_written);
     if (rv != 0) {
         buf_deinit(&p->data);
         free(p);
@@ -134,9 +133,9 @@ void link_pause(struct link *link, bool pause)
     if (!link_is_open(link))
         return;
     if (pause)
-        uv_read_stop((uv_stream_t *)link->stream);
+        uv_read_stop(link->stream);
     else
-        uv_read_start((uv_stream_t *)link->stream, on_alloc, on_read);
+        uv_read_start(link->stream, on_alloc, on_read);
 }
 
 static void free_stream(uv_handle_t *handle)

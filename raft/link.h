@@ -10,7 +10,7 @@
 enum { LINK_UNWRITTEN_BYTES_MAX = 32 * 1024 * 1024 };
 
 struct link {
-    uv_tcp_t *stream; /* owned; NULL: closed */
+    uv_stream_t *stream; /* owned; NULL: closed */
     struct buf in, out;
     size_t unwritten; /* bytes given to libuv and not yet written */
     /* A frame came; borrowed. ERR_* closes the link (the text is for people).*/
@@ -20,7 +20,7 @@ struct link {
 };
 
 /* Takes @stream and starts reading. */
-void link_open(struct link *link, uv_tcp_t *stream);
+void link_open(struct link *link, uv_stream_t *stream);
 
 static inline bool link_is_open(const struct link *link)
 {

@@ -127,7 +127,7 @@ static void decide(struct guest *g, const struct hello *hello)
         send_away(g, NULL);
     } else {
         unlink_guest(g);
-        l->welcome(l->arg, hello, &g->tcp);
+        l->welcome(l->arg, hello, (uv_stream_t *)&g->tcp);
     }
 }
 

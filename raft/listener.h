@@ -18,7 +18,7 @@ struct listener {
     void (*judge)(void *arg, const struct hello *hello,
                   struct hello_answer *answer);
     /* A welcomed peer; @stream is the callee's (uv_close, then raft_free). */
-    void (*welcome)(void *arg, const struct hello *hello, uv_tcp_t *stream);
+    void (*welcome)(void *arg, const struct hello *hello, uv_stream_t *stream);
     /* Somebody was sent away. @source: an IP address. */
     void (*rejected)(void *arg, const char *source, const char *why);
     void *arg;

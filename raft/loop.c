@@ -18,7 +18,7 @@ static void on_turn(uv_prepare_t *turn);
 static void on_beat(uv_timer_t *beat);
 static void judge(void *arg, const struct hello *hello,
                   struct hello_answer *answer);
-static void welcome(void *arg, const struct hello *hello, uv_tcp_t *stream);
+static void welcome(void *arg, const struct hello *hello, uv_stream_t *stream);
 static void rejected(void *arg, const char *source, const char *why);
 static void begin_stop(struct errand *errand);
 static const struct raft_server *member(const struct repl *r, uint64_t id);
@@ -453,7 +453,7 @@ static void judge(void *arg, const struct hello *hello,
         refuse(answer, HELLO_STRANGER, "the raft id is not a member's");
 }
 
-static void welcome(void *arg, const struct hello *hello, uv_tcp_t *stream)
+static void welcome(void *arg, const struct hello *hello, uv_stream_t *stream)
 {
     struct repl *r = arg;
     const struct raft_server *server = member(r, hello->raft_id);

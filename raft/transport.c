@@ -45,12 +45,12 @@ static void free_stream(uv_handle_t *handle)
 }
 
 void transport_accept(struct transport *t, uint64_t id, const char *address,
-                      uv_tcp_t *stream)
+                      uv_stream_t *stream)
 {
     if (t->accept == NULL || t->closing)
         uv_close((uv_handle_t *)stream, free_stream);
     else
-        t->accept(&t->base, id, address, (uv_stream_t *)stream);
+        t->accept(&t->base, id, address, stream);
 }
 
 unsigned backoff_ms(unsigned failures)
@@ -92,7 +92,7 @@ static void unlink_attempt(struct attempt *a)
         }
 }
 
-static void on_dialed(void *arg, uv_tcp_t *stream,
+static void on_dialed(void *arg, uv_stream_t *stream,
                       const struct hello_answer *answer, const char *why)
 {
     struct attempt *a = arg;
@@ -119,7 +119,7 @@ static void on_dialed(void *arg, uv_tcp_t *stream,
         *failures = 0;
     }
     free(a);
-    req->cb(req, (uv_stream_t *)stream, stream == NULL ? RAFT_NOCONNECTION : 0);
+    req->cb(req, stream, stream == NULL ? RAFT_NOCONNECTION : 0);
 }
 
 void transport_beat(struct transport *t)

@@ -31,7 +31,7 @@ void transport_init(struct transport *t, struct dialer *dialer,
 
 /* A peer's raft stream arrived; takes @stream. */
 void transport_accept(struct transport *t, uint64_t id, const char *address,
-                      uv_tcp_t *stream);
+                      uv_stream_t *stream);
 
 /* The peer is there: what waits to be tried again is tried now. */
 void transport_peer_seen(struct transport *t, uint64_t id);
