@@ -80,6 +80,18 @@ int identity_open(const char *data_dir, struct identity *out, struct errmsg *e)
     return rv;
 }
 
+int identity_read(const char *data_dir, struct identity *out, struct errmsg *e)
+{
+    char file[PATH_SIZE];
+    bool found = false;
+    int rv = path_of(file, data_dir, "identity", e);
+    if (rv == 0)
+        rv = load(file, out, &found, e);
+    if (rv == 0 && !found)
+        rv = errmsg_set(e, ERR_NOTFOUND, "%s: not there", file);
+    return rv;
+}
+
 static int sync_directory(const char *path, struct errmsg *e)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

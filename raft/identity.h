@@ -29,6 +29,10 @@ bool identity_is_bootstrapped(const struct identity *id);
 NODISCARD int identity_open(const char *data_dir, struct identity *out,
                             struct errmsg *e);
 
+/* Only looks: nothing is made or repaired. ERR_NOTFOUND: there is none. */
+NODISCARD int identity_read(const char *data_dir, struct identity *out,
+                            struct errmsg *e);
+
 /* Durable when it returns 0. ERR_IO, ERR_NOSPACE. */
 NODISCARD int identity_save(const char *data_dir, const struct identity *id,
                             struct errmsg *e);
