@@ -5,30 +5,109 @@
 #include "base/clock.h"
 
 #include <stdio.h>
+#include <string.h>
 
-/* What only this node knows of itself. */
-static void out_own_members(struct http_request *rq,
-                            const struct repl_status *status)
+/* Of itself a node need not be told anything. */
+static struct repl_facts own_facts(struct http_request *rq,
+                                   const struct repl_status *status,
+                                   unsigned level)
 {
-    struct json_out *o = &rq->json;
+    struct node *n = rq->node;
     struct store_status store;
-    store_status(rq->node->store, &store);
-    out_member(o, "zone", rq->node->config->zone);
-    out_member_uint(o, "term", status->term);
-    out_member_uint(o, "commit", status->commit_index);
-    out_member_uint(o, "applied", store.applied_index);
-    out_member_uint(o, "flushed", store.flushed_index);
-    out_member_uint(o, "age_ms", http_age_ms(rq->node, status));
-    out_member(o, "version", HOLDFAST_VERSION);
-    out_member_uint(o, "db_bytes", store.used_bytes);
+    store_status(n->store, &store);
+    struct repl_facts f = {
+        .level = level,
+        .release = HOLDFAST_VERSION,
+        .term = status->term,
+        .last_index = status->last_index,
+        .commit_index = status->commit_index,
+        .applied_index = store.applied_index,
+        .flushed_index = store.flushed_index,
+        .heard_ms_ago = http_age_ms(n, status),
+        .store_bytes = store.used_bytes,
+        .disk_free_bytes = status->disk_free_bytes,
+        .disk_low = status->disk_low,
+        .draining = status->draining,
+    };
+    if (n->config->zone != NULL)
+        snprintf(f.zone, sizeof f.zone, "%s", n->config->zone);
+    return f;
+}
+
+/* No cluster has level 0: it is not known yet. */
+static void out_level(struct json_out *o, unsigned level)
+{
+    out_key(o, "level");
+    if (level == 0)
+        out_null(o);
+    else
+        out_uint(o, level);
+}
+
+static void out_lag(struct json_out *o, const struct repl_status *status,
+                    const struct repl_facts *f)
+{
+    out_member_uint(o, "lag",
+                    status->commit_index > f->applied_index
+                        ? status->commit_index - f->applied_index
+                        : 0);
+}
+
+/* @since_ms: how old the facts are. */
+static void out_facts(struct json_out *o, const struct repl_status *status,
+                      const struct repl_facts *f, uint64_t since_ms)
+{
+    out_member(o, "zone", f->zone[0] != '\0' ? f->zone : NULL);
+    out_member_uint(o, "term", f->term);
+    out_member_uint(o, "commit", f->commit_index);
+    out_member_uint(o, "applied", f->applied_index);
+    out_member_uint(o, "flushed", f->flushed_index);
+    out_lag(o, status, f);
+    out_key(o, "age_ms");
+    if (f->heard_ms_ago == UINT64_MAX)
+        out_null(o);
+    else
+        out_uint(o, f->heard_ms_ago + since_ms);
+    out_member(o, "version", f->release);
+    out_level(o, f->level);
+    out_member_uint(o, "db_bytes", f->store_bytes);
+    out_member_uint(o, "disk_free_bytes", f->disk_free_bytes);
+    out_member_bool(o, "disk_low", f->disk_low);
+    out_member_bool(o, "draining", f->draining);
+}
+
+static void out_no_facts(struct json_out *o)
+{
+    static const char *const names[] = {
+        "zone",     "term",     "commit",          "applied",
+        "flushed",  "lag",      "age_ms",          "version",
+        "level",    "db_bytes", "disk_free_bytes", "disk_low",
+        "draining",
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        out_member_null(o, names[i]);
+}
+
+static void out_link(struct json_out *o, const struct repl_node_status *n,
+                     bool own)
+{
+    bool known = !own && n->rtt_us != 0;
+    out_member_bool(o, "connected", n->connected);
+    out_key(o, "rtt_us");
+    if (known)
+        out_uint(o, n->rtt_us);
+    else
+        out_null(o);
+    out_key(o, "clock_offset_ms");
+    if (known)
+        out_int(o, n->clock_offset_ms);
+    else
+        out_null(o);
 }
 
 static void out_node(struct http_request *rq, const struct repl_status *status,
                      const struct repl_node_status *n)
 {
-    static const char *const unknown[] = {"zone",    "term",    "commit",
-                                          "applied", "flushed", "age_ms",
-                                          "version", "db_bytes"};
     struct json_out *o = &rq->json;
     bool own = n->id == status->raft_id;
     out_object(o);
@@ -41,17 +120,28 @@ static void out_node(struct http_request *rq, const struct repl_status *status,
     out_member(o, "role", n->role);
     out_member_bool(o, "leader", n->leader);
     out_member_bool(o, "self", own);
-    out_member_bool(o, "connected", n->connected);
-    out_key(o, "rtt_us");
-    if (own || n->rtt_us == 0)
+    out_link(o, n, own);
+    if (own) {
+        struct repl_facts facts = own_facts(rq, status, n->facts.level);
+        out_facts(o, status, &facts, 0);
+    } else if (n->facts_ms != 0) {
+        out_facts(o, status, &n->facts, clock_mono_ms() - n->facts_ms);
+    } else {
+        out_no_facts(o);
+    }
+    out_object_end(o);
+}
+
+static void out_fetch(struct json_out *o, const struct repl_status *status)
+{
+    out_key(o, "fetch");
+    if (strcmp(status->state, "fetching") != 0) {
         out_null(o);
-    else
-        out_uint(o, n->rtt_us);
-    if (own)
-        out_own_members(rq, status);
-    else
-        for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
-            out_member_null(o, unknown[i]);
+        return;
+    }
+    out_object(o);
+    out_member_uint(o, "bytes", status->fetch_bytes);
+    out_member_uint(o, "total", status->fetch_total);
     out_object_end(o);
 }
 
@@ -71,12 +161,14 @@ void api_cluster(struct http_request *rq)
     out_member(o, "cluster_id", status.bootstrapped ? id : NULL);
     out_member(o, "node", rq->node->config->name);
     out_member(o, "state", status.state);
+    out_level(o, status.level);
     out_member_bool(o, "has_leader", status.has_leader);
     out_member(o, "leader", leader);
     out_member_uint(o, "term", status.term);
     out_member_uint(o, "commit", status.commit_index);
     out_member_uint(o, "applied", store_applied_index(rq->node->store));
     out_member_uint(o, "age_ms", http_age_ms(rq->node, &status));
+    out_fetch(o, &status);
     out_key(o, "nodes");
     out_array(o);
     for (size_t i = 0; i < status.node_count; i++)

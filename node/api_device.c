@@ -230,7 +230,7 @@ void api_device_list_of_user(struct http_request *rq)
     out_array(&rq->json);
     for (const struct device *d = roster_next_device(r, 0); d != NULL;
          d = roster_next_device(r, d->id))
-        if (d->kind == DEVICE_USER && strcmp(d->user, rq->username) == 0)
+        if (d->kind == DEVICE_USER && strcmp(d->user, rq->name) == 0)
             out_user_device(&rq->json, r, d);
     out_array_end(&rq->json);
     roster_read_unlock(r);
@@ -267,7 +267,7 @@ void api_device_create(struct http_request *rq)
     struct roster *r = store_roster(rq->node->store);
     struct body body = {0};
     struct device_body b = {0};
-    struct device_spec spec = {.kind = DEVICE_USER, .user = rq->username};
+    struct device_spec spec = {.kind = DEVICE_USER, .user = rq->name};
     if (read_spec(rq, &body, &b, &spec) == 0) {
         roster_read_lock(r);
         bool any = roster_next_location(r, 0) != NULL;

@@ -43,6 +43,83 @@ static void put_label(struct buf *b, const char *text)
     }
 }
 
+/* What has changed or is changing about this node as a member. */
+static void put_state(struct buf *b, const struct repl_status *s)
+{
+    head(b, "holdfast_raft_state", "gauge",
+         "1 for the state that this node is in.");
+    buf_printf(b, "holdfast_raft_state{state=\"%s\"} 1\n", s->state);
+    if (s->level != 0)
+        gauge(b, "holdfast_cluster_level",
+              "Feature level that the cluster has agreed on.", s->level);
+    gauge(b, "holdfast_draining", "An operator is draining this node.",
+          s->draining);
+    gauge(b, "holdfast_disk_low",
+          "The disk has too little room: no new entries are taken.",
+          s->disk_low);
+    if (s->disk_free_bytes != 0)
+        gauge(b, "holdfast_disk_free_bytes",
+              "Free bytes of the data directory's file system.",
+              s->disk_free_bytes);
+    gauge(b, "holdfast_fetch_bytes",
+          "Of a copy of the store that is being fetched: bytes that came.",
+          s->fetch_bytes);
+    gauge(b, "holdfast_fetch_total_bytes",
+          "Of that copy: all bytes, 0 = none is being fetched.",
+          s->fetch_total);
+}
+
+enum peer_value { PEER_RTT, PEER_CONNECTED, PEER_CLOCK, PEER_APPLIED };
+
+/* One line a peer; nothing for what is not known of it. */
+static void put_peer(struct buf *b, const char *name,
+                     const struct repl_node_status *peer, enum peer_value what)
+{
+    bool timed = what == PEER_RTT || what == PEER_CLOCK;
+    if ((timed && peer->rtt_us == 0) ||
+        (what == PEER_APPLIED && peer->facts_ms == 0))
+        return;
+    buf_printf(b, "%s{peer=\"", name);
+    put_label(b, peer->name);
+    buf_printf(b, "\"} ");
+    switch (what) {
+    case PEER_RTT:
+        buf_printf(b, "%.6f\n", (double)peer->rtt_us / 1e6);
+        break;
+    case PEER_CONNECTED:
+        buf_printf(b, "%d\n", peer->connected ? 1 : 0);
+        break;
+    case PEER_CLOCK:
+        buf_printf(b, "%.3f\n", (double)peer->clock_offset_ms / 1e3);
+        break;
+    case PEER_APPLIED:
+        buf_printf(b, "%llu\n", (unsigned long long)peer->facts.applied_index);
+        break;
+    }
+}
+
+static void put_peers(struct buf *b, const struct repl_status *s)
+{
+    static const struct {
+        enum peer_value what;
+        const char *name, *help;
+    } metrics[] = {
+        {PEER_RTT, "holdfast_peer_rtt_seconds", "Round trip of the last ping."},
+        {PEER_CONNECTED, "holdfast_peer_connected",
+         "This node has a link to it."},
+        {PEER_CLOCK, "holdfast_peer_clock_offset_seconds",
+         "Its wall clock minus this node's."},
+        {PEER_APPLIED, "holdfast_peer_applied_index",
+         "Last log index applied there, as it said last."},
+    };
+    for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++) {
+        head(b, metrics[i].name, "gauge", metrics[i].help);
+        for (size_t j = 0; j < s->node_count; j++)
+            if (s->nodes[j].id != s->raft_id)
+                put_peer(b, metrics[i].name, &s->nodes[j], metrics[i].what);
+    }
+}
+
 static void put_raft(struct buf *b, struct node *n)
 {
     struct repl_status s;
@@ -67,23 +144,8 @@ static void put_raft(struct buf *b, struct node *n)
     gauge(b, "holdfast_raft_leader_age_ms",
           "Milliseconds since a leader was last heard.", http_age_ms(n, &s));
 
-    head(b, "holdfast_peer_rtt_seconds", "gauge",
-         "Round trip of the last ping.");
-    for (size_t i = 0; i < s.node_count; i++) {
-        if (s.nodes[i].id == s.raft_id || s.nodes[i].rtt_us == 0)
-            continue;
-        buf_printf(b, "holdfast_peer_rtt_seconds{peer=\"");
-        put_label(b, s.nodes[i].name);
-        buf_printf(b, "\"} %.6f\n", (double)s.nodes[i].rtt_us / 1e6);
-    }
-    head(b, "holdfast_peer_connected", "gauge", "This node has a link to it.");
-    for (size_t i = 0; i < s.node_count; i++) {
-        if (s.nodes[i].id == s.raft_id)
-            continue;
-        buf_printf(b, "holdfast_peer_connected{peer=\"");
-        put_label(b, s.nodes[i].name);
-        buf_printf(b, "\"} %d\n", s.nodes[i].connected ? 1 : 0);
-    }
+    put_state(b, &s);
+    put_peers(b, &s);
 }
 
 static void put_store(struct buf *b, struct node *n)

@@ -23,7 +23,7 @@ enum http_method {
 };
 
 enum {
-    HTTP_NAME_LENGTH_MAX = 64, /* of {username} */
+    HTTP_NAME_LENGTH_MAX = 64, /* of {username} and {name} */
     HTTP_HEADERS_MAX = 8,
     HTTP_WRITE_WAIT_MS = 10 * 1000,
     HTTP_READ_WAIT_MS = 2 * 1000, /* at_least, linearizable */
@@ -60,7 +60,7 @@ struct http_request {
 
     /* the question */
     uint32_t id;                             /* {id} */
-    char username[HTTP_NAME_LENGTH_MAX + 1]; /* {username} */
+    char name[HTTP_NAME_LENGTH_MAX + 1]; /* {username} or {name} */
     struct query_params query;
     struct buf body;
     struct bytes path; /* as sent, still escaped */

@@ -101,7 +101,7 @@ void dispatch_head(struct http_request *rq, const struct http_head *head)
     }
     rq->route = match.route;
     rq->id = match.id;
-    memcpy(rq->username, match.username, sizeof rq->username);
+    memcpy(rq->name, match.name, sizeof rq->name);
     if ((rq->route->flags & ROUTE_PUBLIC) == 0 &&
         !is_authorized(rq, head->authorization)) {
         http_header(rq, "WWW-Authenticate", "Bearer realm=\"holdfast\"");

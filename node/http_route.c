@@ -32,7 +32,7 @@ static bool capture(struct bytes name, struct bytes raw,
         match->id = (uint32_t)id;
         return true;
     }
-    memcpy(match->username, text, sizeof text);
+    memcpy(match->name, text, sizeof text);
     return true;
 }
 

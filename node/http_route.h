@@ -29,7 +29,7 @@ struct route_match {
     const struct http_route *route; /* NULL: none */
     unsigned allowed; /* enum http_method of routes on this path */
     uint32_t id;
-    char username[HTTP_NAME_LENGTH_MAX + 1];
+    char name[HTTP_NAME_LENGTH_MAX + 1];
 };
 
 /* @path is as sent: segments are split before escapes are decoded, so that no

@@ -124,6 +124,12 @@ void out_uint(struct json_out *o, uint64_t value)
     buf_put(o->buf, digits + at, sizeof digits - at);
 }
 
+void out_int(struct json_out *o, int64_t value)
+{
+    separate(o);
+    buf_printf(o->buf, "%lld", (long long)value);
+}
+
 void out_bool(struct json_out *o, bool value)
 {
     separate(o);

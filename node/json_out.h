@@ -28,6 +28,7 @@ void out_key(struct json_out *o, const char *name);
 void out_string(struct json_out *o, const char *value);
 void out_text(struct json_out *o, struct bytes value);
 void out_uint(struct json_out *o, uint64_t value);
+void out_int(struct json_out *o, int64_t value);
 void out_bool(struct json_out *o, bool value);
 void out_null(struct json_out *o);
 

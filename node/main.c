@@ -82,6 +82,8 @@ static int start_replica(struct node *n, struct errmsg *e)
         .peer_bind = c->peer_count > 0 ? c->peer_bind : NULL,
         .initial_peers = c->peers,
         .initial_peer_count = c->peer_count,
+        .zone = c->zone,
+        .leader_zones = c->leader_zones,
         .election_timeout_ms = (unsigned)c->election_timeout_ms,
         .heartbeat_ms = (unsigned)c->heartbeat_ms,
         .store = n->store,

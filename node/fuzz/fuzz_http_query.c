@@ -80,8 +80,8 @@ static void fuzz_route(struct bytes input)
     if (match.route == &routes[0])
         ASSERT(match.id != 0);
     if (match.route == &routes[1])
-        ASSERT(match.username[0] != '\0' &&
-               bytes_are_text(bytes_of_string(match.username)));
+        ASSERT(match.name[0] != '\0' &&
+               bytes_are_text(bytes_of_string(match.name)));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

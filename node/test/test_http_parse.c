@@ -187,7 +187,7 @@ static void a_path_finds_its_route_and_captures(void **state)
     assert_ptr_equal(m.route, &routes[0]);
     m = find(HTTP_POST, "/device/j%C3%BCrgen%2Fx");
     assert_ptr_equal(m.route, &routes[1]);
-    assert_string_equal(m.username, "j\xc3\xbcrgen/x");
+    assert_string_equal(m.name, "j\xc3\xbcrgen/x");
 }
 
 static void paths_that_are_close_are_not_it(void **state)

@@ -203,7 +203,8 @@ function showGateways(locations) {
 
 function showCluster(cluster) {
   rows("nodes", cluster.nodes.map((n) => {
-    const role = n.leader ? "leader" : n.role === "voter" ? "follower" : n.role;
+    let role = n.leader ? "leader" : n.role === "voter" ? "follower" : n.role;
+    if (n.draining) role += ", draining";
     return element("tr", {},
       cell(n.self ? `${n.name} (this node)` : n.name, { class: "name" }),
       cell(role),
@@ -219,6 +220,7 @@ function showCluster(cluster) {
 
 function showHealth(cluster) {
   const down = cluster.nodes.filter((n) => !n.connected).length;
+  const full = cluster.nodes.filter((n) => n.disk_low).length;
   const chip = $("health");
   let look = "good";
   let text = `leader ${cluster.leader || "?"} · ${cluster.nodes.length} ` +
@@ -226,9 +228,16 @@ function showHealth(cluster) {
   if (!cluster.has_leader) {
     look = "bad";
     text = `no leader for ${ago(cluster.age_ms)}`;
-  } else if (down > 0) {
+  } else if (down > 0 || full > 0) {
     look = "warn";
-    text += ` · ${down} not linked`;
+    if (down > 0) text += ` · ${down} not linked`;
+    if (full > 0) text += ` · ${full} short of disk`;
+  }
+  if (cluster.fetch) {
+    const { bytes, total } = cluster.fetch;
+    text += total > 0
+      ? ` · fetching a copy, ${Math.floor(100 * bytes / total)} %`
+      : " · fetching a copy";
   }
   chip.className = `chip ${look}`;
   chip.textContent = text;
