@@ -89,16 +89,23 @@ export async function run(name, args, { env = {}, timeoutMs = 10000 } = {}) {
 }
 
 export class Node {
-    constructor(cluster, name, ports) {
+    constructor(cluster, name, ports, host = '127.0.0.1') {
         this.cluster = cluster;
         this.name = name;
         this.ports = ports;
         this.dataDir = path.join(cluster.directory, name);
         this.logFile = path.join(cluster.directory, `${name}.log`);
-        this.grpc = `127.0.0.1:${ports.grpc}`;
-        this.http = `127.0.0.1:${ports.http}`;
-        this.peer = `127.0.0.1:${ports.peer}`;
+        this.extraArgs = [];
+        this.moveTo(host);
         this.child = null;
+    }
+
+    // Where it listens from its next start on.
+    moveTo(host) {
+        this.host = host;
+        this.grpc = `${host}:${this.ports.grpc}`;
+        this.http = `${host}:${this.ports.http}`;
+        this.peer = `${host}:${this.ports.peer}`;
     }
 
     args() {
@@ -112,7 +119,14 @@ export class Node {
             '--http-bind', this.http, ...clustered,
             '--gateway-secret', GATEWAY_SECRET, '--admin-token', ADMIN_TOKEN,
             '--log-format', 'text', ...this.cluster.extraArgs,
+            ...this.extraArgs,
         ];
+    }
+
+    // The program and its arguments; they must end in an exec, so that the
+    // child is the node.
+    command() {
+        return [program('holdfast-node'), ...this.args()];
     }
 
     get running() {
@@ -124,9 +138,8 @@ export class Node {
     start() {
         const log = fs.openSync(this.logFile, 'a');
         fs.writeSync(log, `--- start ${new Date().toISOString()}\n`);
-        const child = spawn(program('holdfast-node'), this.args(), {
-            stdio: ['ignore', 'pipe', log],
-        });
+        const [file, ...args] = this.command();
+        const child = spawn(file, args, { stdio: ['ignore', 'pipe', log] });
         fs.closeSync(log);
         this.child = child;
         this.exited = once(child, 'exit');
@@ -198,7 +211,7 @@ export class Node {
         const payload = body === undefined ? undefined : JSON.stringify(body);
         return new Promise((resolve, reject) => {
             const request = http.request({
-                host: '127.0.0.1', port: this.ports.http, method, path: target,
+                host: this.host, port: this.ports.http, method, path: target,
                 timeout: timeoutMs, agent: false,
                 headers: {
                     ...(token ? { authorization: `Bearer ${token}` } : {}),
@@ -298,13 +311,8 @@ export class Node {
 
 export class Cluster {
     static async create({ size = 3, extraArgs = [], label = 'e2e' } = {}) {
-        const cluster = new Cluster();
-        cluster.directory = fs.mkdtempSync(
-            path.join(os.tmpdir(), `holdfast-${label}-`));
-        cluster.extraArgs = extraArgs;
-        cluster.surprises = []; // processes that ended by themselves
-        cluster.nodes = [];
-        cluster.gateways = []; // simulated ones: stopped with the cluster
+        const cluster = new this();
+        cluster.setUp(label, extraArgs);
         for (let i = 1; i <= size; i++) {
             cluster.nodes.push(new Node(cluster, `n${i}`, {
                 peer: await reservePort(),
@@ -315,8 +323,17 @@ export class Cluster {
         return cluster;
     }
 
+    setUp(label, extraArgs) {
+        this.directory = fs.mkdtempSync(
+            path.join(os.tmpdir(), `holdfast-${label}-`));
+        this.extraArgs = extraArgs;
+        this.surprises = []; // processes that ended by themselves
+        this.nodes = [];
+        this.gateways = []; // simulated ones: stopped with the cluster
+    }
+
     static async start(options) {
-        const cluster = await Cluster.create(options);
+        const cluster = await this.create(options);
         try {
             for (const node of cluster.nodes) node.start();
             await cluster.ready();

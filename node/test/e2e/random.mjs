@@ -33,6 +33,15 @@ export class Random {
         return list[this.below(list.length)];
     }
 
+    shuffle(list) {
+        const shuffled = [...list];
+        for (let i = shuffled.length - 1; i > 0; i--) {
+            const j = this.below(i + 1);
+            [shuffled[i], shuffled[j]] = [shuffled[j], shuffled[i]];
+        }
+        return shuffled;
+    }
+
     // Bytes that a peer moves in one period: lognormal around 20 kB, and one
     // peer in five is idle.
     traffic() {
