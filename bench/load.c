@@ -33,6 +33,9 @@ static const char usage[] =
     "  --devices N           per gateway (1000)\n"
     "  --batch N             peers in a batch, report only (1000)\n"
     "  --in-flight N         batches unacknowledged per stream (4)\n"
+    "  --rate N              reports a second, all streams together, report "
+    "only\n"
+    "                        (as fast as they are acknowledged)\n"
     "  --seconds N           measured (10), after --warmup N (2)\n"
     "  --pids PID,…          the nodes: CPU by thread is printed\n"
     "The token is a gateway token of a location that accepts unknown peers.\n";
@@ -73,6 +76,7 @@ static void parse(int argc, char **argv, struct options *o, struct load *load)
         {"devices", required_argument, NULL, 'd'},
         {"batch", required_argument, NULL, 'b'},
         {"in-flight", required_argument, NULL, 'f'},
+        {"rate", required_argument, NULL, 'r'},
         {"seconds", required_argument, NULL, 's'},
         {"warmup", required_argument, NULL, 'w'},
         {"pids", required_argument, NULL, 'p'},
@@ -104,6 +108,9 @@ static void parse(int argc, char **argv, struct options *o, struct load *load)
         case 'f':
             load->in_flight = number_of("in-flight", optarg, IN_FLIGHT_MAX);
             break;
+        case 'r':
+            load->rate = number_of("rate", optarg, 100 * 1000 * 1000);
+            break;
         case 's':
             o->seconds = number_of("seconds", optarg, 3600);
             break;
@@ -130,6 +137,12 @@ static void parse(int argc, char **argv, struct options *o, struct load *load)
 /* --- running -----------------------------------------------------------------
  */
 
+static void pump_all(struct load *load)
+{
+    for (uint32_t i = 0; i < load->stream_count; i++)
+        stream_pump(&load->streams[i]);
+}
+
 /* Serves the queue until @until_ms (monotonic) or until every stream is over.
  */
 static void serve(struct load *load, uint64_t until_ms)
@@ -138,9 +151,13 @@ static void serve(struct load *load, uint64_t until_ms)
         uint64_t now_ms = clock_mono_ms();
         if (now_ms >= until_ms)
             return;
-        gpr_timespec deadline = gpr_time_add(
-            gpr_now(GPR_CLOCK_MONOTONIC),
-            gpr_time_from_millis((int64_t)(until_ms - now_ms), GPR_TIMESPAN));
+        /* With a rate it is the clock that sends, not the acknowledgement. */
+        uint64_t wait_ms = load->rate > 0 ? 1 : until_ms - now_ms;
+        if (load->rate > 0)
+            pump_all(load);
+        gpr_timespec deadline =
+            gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                         gpr_time_from_millis((int64_t)wait_ms, GPR_TIMESPAN));
         grpc_event event =
             grpc_completion_queue_next(load->queue, deadline, NULL);
         if (event.type != GRPC_OP_COMPLETE)
@@ -239,8 +256,7 @@ static int run(const struct options *o, struct load *load)
         m.own_s = own_cpu() - m.own_s;
     }
     load->stopping = true;
-    for (uint32_t i = 0; i < load->stream_count; i++)
-        stream_pump(&load->streams[i]);
+    pump_all(load);
     serve(load, clock_mono_ms() + DRAIN_MS);
     if (load->mode == LOAD_STATS) {
         m.end_ns = load->finished_ns;

@@ -143,9 +143,22 @@ static void encode_stats(struct stream *s, uint64_t now_ms)
     stats_update_encode(&load->message, s->sequence + 1, load->reports);
 }
 
-static void send_next(struct stream *s)
+/* When the next batch of all streams is due. With a rate, latency counts from
+ * there: a cluster that stalls holds back what would have been sent. */
+static uint64_t due_ns(struct load *load)
+{
+    if (load->rate == 0)
+        return clock_mono_ns();
+    if (load->began_ns == 0)
+        load->began_ns = clock_mono_ns();
+    return load->began_ns +
+           load->batches * load->batch * UINT64_C(1000000000) / load->rate;
+}
+
+static void send_next(struct stream *s, uint64_t due)
 {
     struct load *load = s->load;
+    load->batches++;
     uint64_t now_ms = clock_wall_ms();
     s->sequence++;
     buf_clear(&load->message);
@@ -154,7 +167,7 @@ static void send_next(struct stream *s)
     else
         encode_stats(s, now_ms);
     ASSERT(!buf_failed(&load->message));
-    s->sent_ns[s->sequence % IN_FLIGHT_MAX] = clock_mono_ns();
+    s->sent_ns[s->sequence % IN_FLIGHT_MAX] = due;
 
     grpc_slice slice = grpc_slice_from_copied_buffer(
         (const char *)load->message.data, load->message.size);
@@ -188,8 +201,10 @@ void stream_pump(struct stream *s)
             half_close(s);
         return;
     }
-    if (load->mode == LOAD_STATS || s->sequence - s->acked < load->in_flight)
-        send_next(s);
+    uint64_t due = due_ns(load);
+    if (due <= clock_mono_ns() &&
+        (load->mode == LOAD_STATS || s->sequence - s->acked < load->in_flight))
+        send_next(s, due);
 }
 
 /* --- receiving -------------------------------------------------------------

@@ -54,6 +54,9 @@ struct load {
     enum load_mode mode;
     const char *token;
     uint32_t batch, in_flight;
+    uint32_t rate;     /* reports a second of all streams; 0 = closed loop */
+    uint64_t began_ns; /* of the first batch, with a rate */
+    uint64_t batches;  /* sent, with a rate */
     struct fleet fleet;
     struct stream *streams; /* owned */
     uint32_t stream_count;
