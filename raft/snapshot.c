@@ -10,11 +10,10 @@
  * Raft loop (and repl_start before it runs). */
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "raft/manifest.h"
 #include "raft/repl.h"
 
 enum {
-    MANIFEST_SIZE = 56,
-    MANIFEST_FORMAT = 1,
     /* A snapshot after so much, and so much is kept before it: what a follower
      * that was away can still be sent. Memory is the sum. */
     LOG_BYTES_MAX = 64 * 1024 * 1024,
@@ -22,8 +21,6 @@ enum {
     TAIL_BYTES = 192 * 1024 * 1024,
     TAIL_ENTRIES = 64 * 1024,
 };
-
-static const uint8_t MAGIC[8] = {'H', 'F', 's', 'n', 'a', 'p', 0, 1};
 
 static int on_apply(struct raft_fsm *fsm, const struct raft_buffer *buf,
                     void **result);
@@ -141,15 +138,13 @@ static int on_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[],
         raft_free(data);
         return RAFT_NOMEM;
     }
-    memset(data, 0, MANIFEST_SIZE);
-    memcpy(data, MAGIC, sizeof MAGIC);
-    le32_put(data + 8, MANIFEST_FORMAT);
-    memcpy(data + 16, r->identity.cluster_id, CLUSTER_ID_SIZE);
-    le64_put(data + 32, index);
-    le64_put(data + 40, raft_current_term(&r->raft));
     struct store_status status;
     store_status(r->store, &status);
-    le64_put(data + 48, status.used_bytes);
+    struct manifest manifest = {.index = index,
+                                .term = raft_current_term(&r->raft),
+                                .store_bytes = status.used_bytes};
+    memcpy(manifest.cluster_id, r->identity.cluster_id, CLUSTER_ID_SIZE);
+    manifest_encode(&manifest, data);
     *buf = (struct raft_buffer){data, MANIFEST_SIZE};
     *bufs = buf;
     *count = 1;
@@ -158,16 +153,17 @@ static int on_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[],
 
 static void check_manifest(struct repl *r, const uint8_t *data, size_t size)
 {
-    if (size != MANIFEST_SIZE || memcmp(data, MAGIC, sizeof MAGIC) != 0 ||
-        le32_get(data + 8) != MANIFEST_FORMAT ||
-        memcmp(data + 16, r->identity.cluster_id, CLUSTER_ID_SIZE) != 0) {
+    struct manifest manifest;
+    if (manifest_decode((struct bytes){data, size}, &manifest) != 0 ||
+        memcmp(manifest.cluster_id, r->identity.cluster_id, CLUSTER_ID_SIZE) !=
+            0) {
         events_fatal(&r->events, 1, "snapshot",
                      "%s: the snapshot's manifest is not one that this version "
                      "and this cluster wrote",
                      r->raft_dir);
         return;
     }
-    uint64_t index = le64_get(data + 32);
+    uint64_t index = manifest.index;
     if (index <= r->handed_index)
         return;
     /* Starting again would find the same hole: no restart code. */
