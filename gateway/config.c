@@ -10,6 +10,9 @@
 enum setting_id {
     SETTING_TOKEN,
     SETTING_GRPC_URL,
+    SETTING_GRPC_CA,
+    SETTING_TLS_CERT,
+    SETTING_TLS_KEY,
     SETTING_STATS_PERIOD,
     SETTING_IFNAME,
     SETTING_USERSPACE,
@@ -33,8 +36,18 @@ static const struct setting {
     [SETTING_TOKEN] = {"token", "DEFGUARD_TOKEN", NULL,
                        "the location's gateway token", 't', false},
     [SETTING_GRPC_URL] = {"grpc-url", "DEFGUARD_GRPC_URL", NULL,
-                          "core nodes: http://host:port, comma-separated", 'g',
+                          "core nodes: https://host:port (or http:// without "
+                          "TLS), comma-separated",
+                          'g', false},
+    [SETTING_GRPC_CA] = {"grpc-ca", "DEFGUARD_GRPC_CA", NULL,
+                         "CA of the nodes' certificates, PEM (default: those "
+                         "the system trusts)",
+                         0, false},
+    [SETTING_TLS_CERT] = {"tls-cert", NULL, NULL,
+                          "own certificate, PEM, where nodes ask for one", 0,
                           false},
+    [SETTING_TLS_KEY] = {"tls-key", NULL, NULL, "its private key, PEM", 0,
+                         false},
     [SETTING_STATS_PERIOD] = {"stats-period", "DEFGUARD_STATS_PERIOD", "30",
                               "seconds between reports; fractions allowed", 'p',
                               false},
@@ -193,15 +206,14 @@ static int take_period(struct gateway_config *c, const char *text,
     return 0;
 }
 
-/* "http://host:port" to "host:port", in place. */
+/* "https://host:port" to "host:port", in place. */
 static int take_node(struct gateway_config *c, char *url, struct errmsg *e)
 {
-    static const char plain[] = "http://";
-    if (strncmp(url, "https://", 8) == 0)
-        return errmsg_set(e, ERR_INVALID,
-                          "--grpc-url %s: TLS is not there yet; use http://",
-                          url);
-    if (strncmp(url, plain, sizeof plain - 1) == 0)
+    static const char plain[] = "http://", secure[] = "https://";
+    bool tls = strncmp(url, secure, sizeof secure - 1) == 0;
+    if (tls)
+        url += sizeof secure - 1;
+    else if (strncmp(url, plain, sizeof plain - 1) == 0)
         url += sizeof plain - 1;
     size_t length = strlen(url);
     if (length > 0 && url[length - 1] == '/')
@@ -210,12 +222,37 @@ static int take_node(struct gateway_config *c, char *url, struct errmsg *e)
     if (colon == NULL || colon == url || colon[1] == '\0' ||
         strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
         strtoul(colon + 1, NULL, 10) > 65535 || strchr(url, '/') != NULL)
-        return errmsg_set(e, ERR_INVALID,
-                          "--grpc-url %s: http://host:port is wanted", url);
+        return errmsg_set(
+            e, ERR_INVALID,
+            "--grpc-url %s: https://host:port or http://host:port "
+            "is wanted",
+            url);
     if (c->node_count == REPORTER_NODES_MAX)
         return errmsg_set(e, ERR_INVALID, "--grpc-url: more than %d nodes",
                           REPORTER_NODES_MAX);
-    c->nodes[c->node_count++] = url;
+    c->nodes[c->node_count++] = (struct reporter_node){url, tls};
+    return 0;
+}
+
+/* Certificates that nothing would use are a mistake: somebody believes to be
+ * protected. */
+static int take_tls(struct gateway_config *c, const char *const *values,
+                    struct errmsg *e)
+{
+    bool any = false;
+    c->tls = (struct reporter_tls){.ca = values[SETTING_GRPC_CA],
+                                   .cert = values[SETTING_TLS_CERT],
+                                   .key = values[SETTING_TLS_KEY]};
+    for (size_t i = 0; i < c->node_count; i++)
+        any = any || c->nodes[i].tls;
+    if ((c->tls.cert == NULL) != (c->tls.key == NULL))
+        return errmsg_set(e, ERR_INVALID,
+                          "--tls-cert and --tls-key go together");
+    if (!any && (c->tls.ca != NULL || c->tls.cert != NULL))
+        return errmsg_set(e, ERR_INVALID,
+                          "--%s: no node of --grpc-url is reached over TLS: "
+                          "write https://",
+                          c->tls.ca != NULL ? "grpc-ca" : "tls-cert");
     return 0;
 }
 
@@ -326,6 +363,8 @@ int gateway_config_read(struct gateway_config *c, int argc, char **argv,
         rv = take_identity(c, values, e);
     if (rv == 0)
         rv = take_nodes(c, values[SETTING_GRPC_URL], e);
+    if (rv == 0)
+        rv = take_tls(c, values, e);
     return rv;
 }
 

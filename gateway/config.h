@@ -14,9 +14,10 @@ enum { IFNAME_LENGTH_MAX = 15, GATEWAY_ID_LENGTH_MAX = 253 };
 
 struct gateway_config {
     const char *token, *ifname; /* borrowed from argv or the environment */
-    char *node_list;            /* owned; nodes point into it */
-    const char *nodes[REPORTER_NODES_MAX]; /* "host:port" */
+    char *node_list;            /* owned; nodes' addresses point into it */
+    struct reporter_node nodes[REPORTER_NODES_MAX];
     size_t node_count;
+    struct reporter_tls tls; /* borrowed like token */
     uint64_t stats_period_ms;
     bool print_baseline;
     enum log_level log_level;

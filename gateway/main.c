@@ -157,6 +157,7 @@ static int start(struct agent *a, struct errmsg *e)
     struct reporter_config r = {
         .nodes = c->nodes,
         .node_count = c->node_count,
+        .tls = &c->tls,
         .token = c->token,
         .hostname = c->hostname,
         .gateway_id = c->gateway_id,

@@ -4,11 +4,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "gateway/pace.h"
+#include "gateway/reporter_channel.h"
 
 #include <grpc/byte_buffer.h>
 #include <grpc/byte_buffer_reader.h>
 #include <grpc/grpc.h>
-#include <grpc/grpc_security.h>
 #include <grpc/support/alloc.h>
 #include <grpc/support/time.h>
 #include <stdlib.h>
@@ -43,6 +43,7 @@ struct stream {
 struct reporter {
     struct reporter_config config;
     struct session *session; /* borrowed */
+    struct channel_maker channels;
     grpc_completion_queue *queue;
     struct stream *stream;     /* the current one; NULL while backing off */
     struct pace pace;          /* which node, when */
@@ -60,6 +61,11 @@ int reporter_create(struct reporter **out, const struct reporter_config *config,
         return errmsg_set(e, ERR_NOMEM, "the reporter: out of memory");
     r->config = *config;
     r->session = session;
+    int rv = channel_maker_init(&r->channels, config->tls, e);
+    if (rv != 0) {
+        free(r);
+        return rv;
+    }
     pace_init(&r->pace, config->node_count, config->gateway_id,
               clock_mono_ns());
     /* gRPC's own messages about nodes that are away say nothing that our log
@@ -100,56 +106,21 @@ void reporter_destroy(struct reporter *r)
     }
     grpc_completion_queue_destroy(r->queue);
     grpc_shutdown();
+    channel_maker_deinit(&r->channels);
     free(r);
+}
+
+static const struct reporter_node *current_node(const struct reporter *r)
+{
+    return &r->config.nodes[r->pace.node];
 }
 
 const char *reporter_node(const struct reporter *r)
 {
-    return r->config.nodes[r->pace.node];
+    return current_node(r)->address;
 }
 
 /* --- opening -------------------------------------------------------------- */
-
-static grpc_arg int_arg(const char *key, int value)
-{
-    grpc_arg arg = {.type = GRPC_ARG_INTEGER};
-    memcpy(&arg.key, &key, sizeof key); /* gRPC does not write to it */
-    arg.value.integer = value;
-    return arg;
-}
-
-static grpc_arg string_arg(const char *key, const char *value)
-{
-    grpc_arg arg = {.type = GRPC_ARG_STRING};
-    memcpy(&arg.key, &key, sizeof key);
-    memcpy(&arg.value.string, &value, sizeof value);
-    return arg;
-}
-
-static grpc_channel *open_channel(const char *node)
-{
-    grpc_arg args[] = {
-        /* A frozen node answers no ping; the patience for an acknowledgement
-         * sees that sooner, but only while a batch waits. */
-        int_arg(GRPC_ARG_KEEPALIVE_TIME_MS, 2000),
-        int_arg(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 1000),
-        int_arg(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0),
-        int_arg(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1),
-        int_arg(GRPC_ARG_ENABLE_HTTP_PROXY, 0),
-        /* Also the time that one attempt to connect may take. */
-        int_arg(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000),
-        int_arg(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100),
-        int_arg(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000),
-        /* A DNS name with many addresses: any that answers. */
-        string_arg(GRPC_ARG_SERVICE_CONFIG,
-                   "{\"loadBalancingConfig\":[{\"round_robin\":{}}]}"),
-    };
-    grpc_channel_args list = {sizeof args / sizeof *args, args};
-    grpc_channel_credentials *plain = grpc_insecure_credentials_create();
-    grpc_channel *channel = grpc_channel_create(node, plain, &list);
-    grpc_channel_credentials_release(plain);
-    return channel;
-}
 
 static grpc_metadata header(const char *key, const char *value)
 {
@@ -219,7 +190,7 @@ static void open_stream(struct reporter *r)
     s->details = grpc_empty_slice();
     grpc_metadata_array_init(&s->headers);
     grpc_metadata_array_init(&s->trailers);
-    s->channel = open_channel(reporter_node(r));
+    s->channel = channel_open(&r->channels, current_node(r));
     s->call = grpc_channel_create_call(
         s->channel, NULL, GRPC_PROPAGATE_DEFAULTS, r->queue,
         grpc_slice_from_static_string("/holdfast.v1.Stats/Report"), NULL,
@@ -380,7 +351,8 @@ static void on_status(struct stream *s)
         break;
     default: /* the node or the way to it is away */
         if (!s->acknowledged)
-            complain(r, "trying the other nodes", text, length);
+            complain(r, channel_advice(current_node(r), s->details), text,
+                     length);
         break;
     }
     move_on(r, least_ms);

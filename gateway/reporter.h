@@ -2,8 +2,9 @@
  * holdfast.v1.Stats/Report, and brings the acknowledgements back. When a stream
  * fails, or its oldest batch waits too long, the next node of the list is
  * tried; a new stream sends everything unacknowledged again. What a refusal
- * means is session.c's decision. The only file of the agent with gRPC headers;
- * runs on the only thread, which polls the completion queue. */
+ * means is session.c's decision. With reporter_channel.c the only file of the
+ * agent that sees gRPC; runs on the only thread, which polls the completion
+ * queue. */
 #pragma once
 
 #include "gateway/session.h"
@@ -13,9 +14,21 @@ enum {
     REPORTER_WINDOW = 256, /* unacknowledged batches of a stream */
 };
 
+struct reporter_node {
+    const char *address; /* host:port */
+    bool tls;
+};
+
+/* PEM files, read again when they change; any of them may be NULL. */
+struct reporter_tls {
+    const char *ca;         /* NULL: the authorities that the system trusts */
+    const char *cert, *key; /* shown to the nodes, if they ask */
+};
+
 struct reporter_config {
-    const char *const *nodes; /* "host:port"; borrowed, like all of these */
+    const struct reporter_node *nodes; /* borrowed, like all of these */
     size_t node_count;
+    const struct reporter_tls *tls;
     const char *token, *hostname, *gateway_id;
 };
 
@@ -28,7 +41,8 @@ enum reporter_event {
     REPORTER_OVER,     /* superseded for good: end the process */
 };
 
-/* @config and @session are borrowed and live longer. */
+/* @session and what @config points to are borrowed and live longer. Reads the
+ * certificates: the message names the file that is not good. */
 NODISCARD int reporter_create(struct reporter **out,
                               const struct reporter_config *config,
                               struct session *session, struct errmsg *e);

@@ -67,12 +67,15 @@ static void a_list_of_urls_becomes_nodes(void **state)
 {
     (void)state;
     assert_int_equal(read_line("--observe -u -t secret --grpc-url "
-                               "http://a:1,b.example:50055,http://[::1]:3/"),
+                               "http://a:1,b.example:50055,https://[::1]:3/"),
                      0);
     assert_int_equal(config.node_count, 3);
-    assert_string_equal(config.nodes[0], "a:1");
-    assert_string_equal(config.nodes[1], "b.example:50055");
-    assert_string_equal(config.nodes[2], "[::1]:3");
+    assert_string_equal(config.nodes[0].address, "a:1");
+    assert_string_equal(config.nodes[1].address, "b.example:50055");
+    assert_string_equal(config.nodes[2].address, "[::1]:3");
+    assert_false(config.nodes[0].tls);
+    assert_false(config.nodes[1].tls);
+    assert_true(config.nodes[2].tls);
 }
 
 static void a_flag_wins_over_our_variable_and_that_over_defguards(void **state)
@@ -120,7 +123,10 @@ static void what_is_wrong_is_named(void **state)
         {"--observe -t x -g http://a:1", "--userspace"},
         {"--observe -u -g http://a:1", "--token"},
         {"--observe -u -t x", "--grpc-url"},
-        {"--observe -u -t x -g https://a:1", "TLS"},
+        {"--observe -u -t x -g ftp://a:1", "https://host:port"},
+        {"--observe -u -t x -g https://a", "https://host:port"},
+        {ENOUGH "--grpc-ca ca.pem", "https://"},
+        {"--observe -u -t x -g https://a:1 --tls-cert c.pem", "--tls-key"},
         {"--observe -u -t x -g a", "host:port"},
         {"--observe -u -t x -g http://a:70000", "host:port"},
         {"--observe -u -t x -g http://a:1/path", "host:port"},

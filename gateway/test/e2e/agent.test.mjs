@@ -1,11 +1,14 @@
 // The real agent between a made-up interface and made-up nodes.
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
 import net from 'node:net';
 import os from 'node:os';
-import { afterEach, beforeEach, test as always } from 'node:test';
+import path from 'node:path';
+import { after, afterEach, before, beforeEach, test as always } from 'node:test';
 import {
     Agent, Core, Interface, acknowledge, ignore, refuse, sleep, status, until,
 } from './fakes.mjs';
+import { Authority, replaceFile } from '../../../node/test/e2e/certs.mjs';
 
 // WireGuard's sockets lie where only root may make them.
 const test = process.getuid() === 0 ? always : always.skip;
@@ -26,8 +29,8 @@ afterEach(async () => {
     wg.close();
 });
 
-async function core(behave) {
-    const made = await new Core().open(behave);
+async function core(behave, tls) {
+    const made = await new Core().open(behave, tls);
     started.push(made);
     return made;
 }
@@ -197,4 +200,62 @@ test('SIGTERM sends the last bytes and waits for them', async () => {
     assert.equal(one.batches.length, 2);
     assert.equal(one.batches[1].peers[0].upload, 1234);
     assert.doesNotMatch(agent.output, /not acknowledged/);
+});
+
+// --- TLS ---------------------------------------------------------------------
+
+let folder, ours, theirs;
+
+before(() => {
+    folder = fs.mkdtempSync(path.join(os.tmpdir(), 'holdfast-agent-tls-'));
+    ours = new Authority(folder, 'ours');
+    theirs = new Authority(folder, 'theirs');
+});
+
+after(() => fs.rmSync(folder, { recursive: true, force: true }));
+
+test('over TLS with the right CA, and a new CA file is read at the next stream', async () => {
+    const one = await core(acknowledge, ours.issue('127.0.0.1'));
+    const ca = path.join(folder, 'trusted.pem');
+    fs.copyFileSync(theirs.cert, ca);
+    agent = new Agent(wg, [one.url], '--grpc-ca', ca);
+    await until('advice', () => agent.output.includes('check --grpc-ca'));
+    assert.match(agent.output, /certificate verify failed/);
+    assert.equal(one.batches.length, 0);
+    replaceFile(ours.cert, ca);
+    await until('reports', () => one.batches.length > 2);
+    assert.equal(one.sequences[0], 1);
+    // What is broken later does not end what works.
+    fs.writeFileSync(ca, '');
+    const other = one.streams.length;
+    for (const stream of one.streams) stream.emit('error',
+        Object.assign(new Error('away'), { code: status.UNAVAILABLE, details: 'away' }));
+    await until('another stream', () => one.streams.length > other);
+    const { length } = one.batches;
+    await until('more reports', () => one.batches.length > length);
+    assert.match(agent.output, /trusted\.pem: is empty/);
+});
+
+test('a certificate for another host is not accepted', async () => {
+    const one = await core(acknowledge, ours.issue('core.example'));
+    agent = new Agent(wg, [one.url], '--grpc-ca', ours.cert);
+    await until('advice', () => agent.output.includes('does not name the host'));
+    assert.equal(one.streams.length, 0);
+});
+
+test('TLS on one side only is told as that', async () => {
+    const plain = await core(acknowledge);
+    agent = new Agent(wg, [plain.url.replace('http:', 'https:')],
+        '--grpc-ca', ours.cert);
+    await until('advice', () => /http:\/\/ instead of https/.test(agent.output));
+    await agent.stop('SIGKILL');
+    const secure = await core(acknowledge, ours.issue('127.0.0.1'));
+    agent = new Agent(wg, [secure.url.replace('https:', 'http:')]);
+    await until('advice', () => agent.output.includes('https:// instead'));
+});
+
+test('a CA that is not there or no text ends the agent with its name', async () => {
+    agent = new Agent(wg, ['https://127.0.0.1:1'], '--grpc-ca', '/nowhere/ca.pem');
+    assert.equal(await agent.ended, 1);
+    assert.match(agent.output, /--grpc-ca: \/nowhere\/ca\.pem/);
 });

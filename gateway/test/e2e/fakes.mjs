@@ -2,7 +2,7 @@
 // whose peers a test sets) and core nodes (grpc-js servers whose answers a test
 // chooses). Nothing here is shared with the program under test.
 import { spawn } from 'node:child_process';
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import net from 'node:net';
 import { once } from 'node:events';
@@ -73,9 +73,11 @@ export class Interface {
 }
 
 // @behave(stream, batch) is called for each batch that arrives.
+// @tls: {cert, key}, paths.
 export class Core {
-    async open(behave) {
+    async open(behave, tls) {
         this.behave = behave;
+        this.tls = tls;
         this.batches = [];
         this.streams = [];
         this.server = new grpc.Server();
@@ -91,13 +93,18 @@ export class Core {
             },
         });
         this.port = await new Promise((done, fail) => this.server.bindAsync(
-            '127.0.0.1:0', grpc.ServerCredentials.createInsecure(),
+            '127.0.0.1:0', tls === undefined
+                ? grpc.ServerCredentials.createInsecure()
+                : grpc.ServerCredentials.createSsl(null, [{
+                    cert_chain: readFileSync(tls.cert),
+                    private_key: readFileSync(tls.key),
+                }]),
             (error, port) => (error ? fail(error) : done(port))));
         return this;
     }
 
     get url() {
-        return `http://127.0.0.1:${this.port}`;
+        return `${this.tls ? 'https' : 'http'}://127.0.0.1:${this.port}`;
     }
 
     get sequences() {
