@@ -1,17 +1,18 @@
 /* One RPC on the completion queue, and what the files of the gRPC side share:
- * this is the only header of the daemon that sees gRPC's. rpc_call.c runs the
- * batches and owns the rules of libgrpc (one operation of a kind at a time,
- * status only when nothing is being sent, who frees what); rpc_caller.c finds
- * out who calls; rpc_server.c has
- * the queue, the acceptors and the clock; rpc_gateway.c (Config, Updates),
- * rpc_report.c, rpc_stats.c and rpc_health.c are the methods.
- * All of it runs on the grpc thread but for what says otherwise. */
+ * this and rpc_tls.h are the only headers of the daemon that see gRPC's.
+ * rpc_call.c runs the batches and owns the rules of libgrpc (one operation of a
+ * kind at a time, status only when nothing is being sent, who frees what);
+ * rpc_caller.c finds out who calls; rpc_server.c has the queue, the acceptors
+ * and the clock; rpc_gateway.c (Config, Updates), rpc_report.c, rpc_stats.c and
+ * rpc_health.c are the methods. All of it runs on the grpc thread but for what
+ * says otherwise. */
 #pragma once
 
 #include "base/bytes.h"
 #include "node/barrier.h"
 #include "node/ingest.h"
 #include "node/registration.h"
+#include "node/rpc_tls.h"
 #include "proto/report.h"
 
 #include <grpc/grpc.h>
@@ -119,6 +120,7 @@ struct rpc_server {
     grpc_call *lame_call; /* empty batches on it wake the queue */
     struct acceptor acceptors[ACCEPTORS];
     pthread_t thread;
+    struct rpc_tls tls; /* used if a certificate is configured */
 
     /* from any thread */
     struct mailbox mailbox; /* of struct parcel */

@@ -24,6 +24,7 @@ enum {
     PING_INTERVAL_LEAST_MS = 1000, /* defguard's gateways ping every 10 s */
     STREAMS_PER_CONNECTION_MAX = 1024,
     METADATA_SIZE_MAX = 16 * 1024,
+    HANDSHAKE_MS_MAX = 5000, /* TLS and the first HTTP/2 frames */
 };
 
 /* --- other threads -------------------------------------------------------- */
@@ -283,10 +284,21 @@ static void *run(void *arg)
 
 /* --- start and stop ------------------------------------------------------- */
 
+/* Any thread. Whoever reaches the port can make handshakes fail: of those one
+ * line a minute is enough. */
 static void log_from_grpc(gpr_log_func_args *args)
 {
-    if (args->severity == GPR_LOG_SEVERITY_ERROR)
-        log_warn("grpc", "%s", args->message);
+    static _Atomic uint64_t silent_until_ms;
+    if (args->severity != GPR_LOG_SEVERITY_ERROR)
+        return;
+    if (strstr(args->file, "ssl") != NULL ||
+        strstr(args->file, "handshake") != NULL) {
+        uint64_t now_ms = clock_mono_ms();
+        if (now_ms < atomic_load(&silent_until_ms))
+            return;
+        atomic_store(&silent_until_ms, now_ms + REFUSAL_LOG_MS);
+    }
+    log_warn("grpc", "%s", args->message);
 }
 
 static grpc_server *core_create(void)
@@ -310,6 +322,7 @@ static grpc_server *core_create(void)
         {GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
          PING_INTERVAL_LEAST_MS},
         {GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0},
+        {GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, HANDSHAKE_MS_MAX},
     };
     enum { COUNT = sizeof wanted / sizeof *wanted };
     grpc_arg args[COUNT];
@@ -326,9 +339,12 @@ static grpc_server *core_create(void)
 
 static int bind_port(struct rpc_server *g, struct errmsg *e)
 {
-    const char *where = g->node->config->grpc_bind;
+    const struct node_config *config = g->node->config;
+    const char *where = config->grpc_bind;
     grpc_server_credentials *credentials =
-        grpc_insecure_server_credentials_create();
+        config->tls_cert != NULL
+            ? rpc_tls_credentials(&g->tls, config->tls_cert, config->tls_key)
+            : grpc_insecure_server_credentials_create();
     int port = grpc_server_add_http2_port(g->core, where, credentials);
     grpc_server_credentials_release(credentials);
     if (port == 0)
@@ -388,6 +404,7 @@ static int prepare(struct rpc_server *g, struct node *n, struct errmsg *e)
 
 static void free_all(struct rpc_server *g)
 {
+    rpc_tls_deinit(&g->tls);
     barrier_deinit(&g->barrier);
     registrations_deinit(&g->registrations);
     buf_deinit(&g->scratch);
