@@ -45,9 +45,12 @@ int bootstrap_found(struct repl *r, struct founder *founders, size_t count,
     struct raft_configuration configuration;
     raft_configuration_init(&configuration);
     int rv = 0;
-    for (size_t i = 0; i < count && rv == 0; i++)
+    for (size_t i = 0; i < count && rv == 0; i++) {
+        char address[MEMBER_ADDRESS_LENGTH_MAX + 1];
+        member_address_join(founders[i].name, founders[i].address, address);
         rv = raft_configuration_add(&configuration, founders[i].raft_id,
-                                    founders[i].address, RAFT_VOTER);
+                                    address, RAFT_VOTER);
+    }
     if (rv != 0)
         rv = errmsg_set(e, ERR_INVALID, "initial peers: %s", raft_strerror(rv));
     else

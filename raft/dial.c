@@ -77,7 +77,7 @@ struct dial *dial_start(struct dialer *dialer, enum hello_channel channel,
                        .arg = arg,
                        .deadline_ms = clock_mono_ms() + DIAL_TIMEOUT_MS};
     dialer->dials = d;
-    if (lookup_parse(address, lookup) != 0) {
+    if (lookup_parse(member_address_dial(address), lookup) != 0) {
         fail_later(d, "the address is not host:port");
         free(lookup);
     } else if (lookup->count > 0) {
@@ -197,7 +197,7 @@ static void judge(struct dial *d, const struct hello_answer *answer)
     const char *why = NULL;
     if (answer->version != HELLO_VERSION)
         why = "the peer speaks another version of the peer protocol";
-    else if (d->channel == HELLO_PROBE)
+    else if (hello_ends_with_answer(d->channel))
         why = NULL;
     else if (answer->code != HELLO_OK)
         why = answer->text;

@@ -27,7 +27,8 @@ struct dialer {
     struct dial *dials;        /* those under way */
 };
 
-/* NULL: out of memory. @target_id 0: whoever is there. */
+/* @address: host:port, or a member's (raft/member_address.h). @target_id 0:
+ * whoever is there. NULL: out of memory. */
 struct dial *dial_start(struct dialer *dialer, enum hello_channel channel,
                         uint64_t target_id, const char *address, dial_fn *fn,
                         void *arg);

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "raft/repl.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 /* From one peer: it submits, we answer. */
@@ -99,6 +100,9 @@ static int on_out_frame(struct link *link, const struct frame *frame)
         return 0;
     case FRAME_SUBMIT:
     case FRAME_PING:
+    case FRAME_FACTS:
+    case FRAME_CHANGE:
+    case FRAME_CHANGED:
         break;
     }
     return ERR_CORRUPT;
@@ -109,6 +113,9 @@ static void ping(struct out_link *out, uint64_t now_ms)
     struct frame frame = {.type = FRAME_PING,
                           .mono_ns = clock_mono_ns(),
                           .wall_ms = clock_wall_ms()};
+    link_put(&out->link, &frame);
+    frame.type = FRAME_FACTS;
+    status_facts(out->repl, now_ms, &frame.facts);
     link_put(&out->link, &frame);
     out->pinged_ms = now_ms;
 }
@@ -151,8 +158,36 @@ const struct out_link *forward_peer(const struct repl *r, uint64_t peer_id)
     return find_out(r, peer_id);
 }
 
+static void drop_out(struct out_link *out)
+{
+    dial_cancel(out->dial);
+    link_close(&out->link);
+    end_sent(out);
+    free(out);
+}
+
+/* Peers that were removed from the configuration; in and out. */
+static void drop_strangers(struct repl *r)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < PEERS_MAX && r->forward.outs[i] != NULL; i++) {
+        struct out_link *out = r->forward.outs[i];
+        if (repl_member(r, out->peer_id) != NULL) {
+            r->forward.outs[kept++] = out;
+            continue;
+        }
+        for (struct in_link *in = r->forward.ins; in != NULL; in = in->next)
+            if (in->peer_id == out->peer_id)
+                link_close(&in->link); /* freed at the next beat */
+        drop_out(out);
+    }
+    while (kept < PEERS_MAX)
+        r->forward.outs[kept++] = NULL;
+}
+
 void forward_set_members(struct repl *r)
 {
+    drop_strangers(r);
     const struct raft_configuration *c = &r->raft.configuration;
     size_t count = 0;
     while (count < PEERS_MAX && r->forward.outs[count] != NULL)
@@ -160,15 +195,15 @@ void forward_set_members(struct repl *r)
     for (unsigned i = 0; i < c->n && count < PEERS_MAX; i++) {
         if (c->servers[i].id == r->identity.raft_id ||
             find_out(r, c->servers[i].id) != NULL ||
-            strlen(c->servers[i].address) > PEER_ADDRESS_LENGTH_MAX)
+            strlen(c->servers[i].address) > MEMBER_ADDRESS_LENGTH_MAX)
             continue;
         struct out_link *out = calloc(1, sizeof *out);
         if (out == NULL)
             return; /* asked again at the next beat */
         out->repl = r;
         out->peer_id = c->servers[i].id;
-        memcpy(out->address, c->servers[i].address,
-               strlen(c->servers[i].address));
+        snprintf(out->address, sizeof out->address, "%s",
+                 c->servers[i].address);
         out->link.on_frame = on_out_frame;
         out->link.on_closed = on_out_closed;
         r->forward.outs[count++] = out;
@@ -308,6 +343,16 @@ static int on_submit(struct in_link *in, const struct frame *frame)
     return 0;
 }
 
+/* Kept where the link to the same peer is. */
+static void on_facts(struct in_link *in, const struct frame *frame)
+{
+    struct out_link *out = find_out(in->repl, in->peer_id);
+    if (out != NULL) {
+        out->facts = frame->facts;
+        out->facts_ms = clock_mono_ms();
+    }
+}
+
 static int on_in_frame(struct link *link, const struct frame *frame)
 {
     struct in_link *in = CONTAINER_OF(link, struct in_link, link);
@@ -321,6 +366,11 @@ static int on_in_frame(struct link *link, const struct frame *frame)
         link_put(link, &pong);
         return 0;
     }
+    case FRAME_FACTS:
+        on_facts(in, frame);
+        return 0;
+    case FRAME_CHANGE:
+    case FRAME_CHANGED:
     case FRAME_RESULT:
     case FRAME_PONG:
         break;

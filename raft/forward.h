@@ -1,7 +1,7 @@
 /* Records of followers on their way to the leader, and pings between all nodes.
  * Every node keeps one forward link to every other: it submits on the one to
- * the leader, and all measure round trips and clocks. A link that breaks leaves
- * what was sent on it unknown. Raft loop, except order_done. */
+ * the leader; all measure round trips and clocks and tell facts. A link that
+ * breaks leaves what was sent on it unknown. Raft loop, except order_done. */
 #pragma once
 
 #include "raft/dial.h"
@@ -27,8 +27,10 @@ struct out_link {
     struct link link;
     struct repl *repl;
     uint64_t peer_id;
-    char address[PEER_ADDRESS_LENGTH_MAX + 1];
+    char address[MEMBER_ADDRESS_LENGTH_MAX + 1];
     char name[NODE_NAME_LENGTH_MAX + 1]; /* as it last said; may be empty */
+    uint64_t facts_ms; /* monotonic, when they came; 0 = never */
+    struct repl_facts facts;
     struct dial *dial;
     unsigned failures;
     uint64_t retry_ms, pinged_ms;
@@ -47,7 +49,8 @@ struct forward {
     uint64_t request; /* newest id */
 };
 
-/* The configuration's servers other than this node become the peers. */
+/* The configuration's servers other than this node become the peers; those that
+ * left it are let go. */
 void forward_set_members(struct repl *r);
 
 /* A peer's forward stream arrived; takes @stream. */

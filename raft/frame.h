@@ -1,11 +1,12 @@
 /* Messages of the forward channel: u32 payload size, u32 type, payload. Submits
- * go to the leader and results come back; pings measure round trips and compare
- * clocks (DESIGN, rule 6). Bytes: docs/format.md, "Forward channel". Pure
- * codec, no thread. */
+ * and changes go to the leader and results come back; pings measure round trips
+ * and compare clocks (DESIGN, rule 6), and with each goes what its sender knows
+ * of itself. Types of newer versions are skipped. Bytes: docs/format.md,
+ * "Forward channel". Pure codec, no thread. */
 #pragma once
 
 #include "base/bytes.h"
-#include "store/entry.h"
+#include "raft/replica.h"
 
 enum {
     FRAME_HEADER_SIZE = 8,
@@ -17,19 +18,29 @@ enum frame_type {
     FRAME_RESULT,
     FRAME_PING,
     FRAME_PONG,
+    FRAME_FACTS,
+    FRAME_CHANGE = 7, /* what an operator asks the leader for */
+    FRAME_CHANGED,
 };
 
 struct frame {
     enum frame_type type;
-    uint64_t id;            /* submit, result: of the sender of the submit */
+    uint64_t id;            /* submit, result, change, changed: the asker's */
     struct bytes record;    /* submit: borrowed from the input */
-    int status;             /* result: 0 or ERR_* */
+    int status;             /* result, changed: 0 or ERR_* */
     struct outcome outcome; /* result */
     uint64_t mono_ns;       /* ping: of its sender; pong: echoed */
     uint64_t wall_ms;       /* of this frame's sender */
+    struct repl_facts facts;
+    enum repl_change_kind change;
+    struct bytes text; /* change: the node's name, may be empty; changed: for
+                          people. Borrowed from the input */
 };
 
 void frame_put(struct buf *out, const struct frame *frame);
+
+/* Is it of this version? Others decode to their type and nothing else. */
+bool frame_is_known(const struct frame *frame);
 
 /* Bytes of @in that made @frame, 0 when more must come, ERR_CORRUPT. */
 NODISCARD int frame_get(struct bytes in, struct frame *frame);

@@ -8,15 +8,25 @@ static const uint8_t ANSWER_MAGIC[HELLO_MAGIC_SIZE] = {'H', 'F', 'p', 'e',
                                                        'e', 'r', 1,   1};
 
 enum {
-    HELLO_ADDRESS_SIZE = HELLO_SIZE - 112,
-    HELLO_NAME_SIZE = NODE_NAME_LENGTH_MAX + 1,
-    HELLO_TEXT_SIZE = HELLO_TEXT_LENGTH_MAX + 1,
+    NAME_SIZE = NODE_NAME_LENGTH_MAX + 1,
+    ADDRESS_SIZE = 272,
+    LEADER_SIZE = 328,
+    TEXT_SIZE = HELLO_TEXT_LENGTH_MAX + 1,
+    NAME_AT = 48,
+    ADDRESS_AT = NAME_AT + NAME_SIZE,
+    LEVEL_AT = ADDRESS_AT + ADDRESS_SIZE,
+    LEADER_AT = NAME_AT + NAME_SIZE,
+    TEXT_AT = LEADER_AT + LEADER_SIZE,
+    FLAG_EMPTY = 1,
+    FLAG_LEADS = 2,
+    FLAG_MEMBER = 4,
+    FLAGS_ALL = 7,
 };
 
-_Static_assert(HELLO_SIZE - 112 - 1 - PEER_ADDRESS_LENGTH_MAX >= 0,
-               "address fits");
-_Static_assert(HELLO_ANSWER_SIZE == 48 + HELLO_NAME_SIZE + HELLO_TEXT_SIZE,
-               "answer layout");
+_Static_assert(ADDRESS_SIZE - PEER_ADDRESS_LENGTH_MAX > 0, "an address fits");
+_Static_assert(LEADER_SIZE - MEMBER_ADDRESS_LENGTH_MAX > 0, "a leader fits");
+_Static_assert(HELLO_SIZE == LEVEL_AT + 16, "hello layout");
+_Static_assert(HELLO_ANSWER_SIZE == TEXT_AT + TEXT_SIZE, "answer layout");
 
 /* Text in a field that is padded with zeros; at least one zero ends it. */
 static void put_text(uint8_t *out, size_t size, const char *text)
@@ -48,8 +58,11 @@ void hello_encode(const struct hello *hello, uint8_t out[HELLO_SIZE])
     memcpy(out + 16, hello->cluster_id, CLUSTER_ID_SIZE);
     le64_put(out + 32, hello->raft_id);
     le64_put(out + 40, hello->target_id);
-    put_text(out + 48, HELLO_NAME_SIZE, hello->name);
-    put_text(out + 112, HELLO_ADDRESS_SIZE, hello->address);
+    put_text(out + NAME_AT, NAME_SIZE, hello->name);
+    put_text(out + ADDRESS_AT, ADDRESS_SIZE, hello->address);
+    le32_put(out + LEVEL_AT, hello->level);
+    le32_put(out + LEVEL_AT + 4, 0);
+    le64_put(out + LEVEL_AT + 8, hello->configuration_index);
 }
 
 void hello_answer_encode(const struct hello_answer *answer,
@@ -60,9 +73,13 @@ void hello_answer_encode(const struct hello_answer *answer,
     le32_put(out + 12, (uint32_t)answer->code);
     memcpy(out + 16, answer->cluster_id, CLUSTER_ID_SIZE);
     le64_put(out + 32, answer->raft_id);
-    le64_put(out + 40, answer->empty ? 1 : 0);
-    put_text(out + 48, HELLO_NAME_SIZE, answer->name);
-    put_text(out + 48 + HELLO_NAME_SIZE, HELLO_TEXT_SIZE, answer->text);
+    le32_put(out + 40, (answer->empty ? FLAG_EMPTY : 0u) |
+                           (answer->leads ? FLAG_LEADS : 0u) |
+                           (answer->member ? FLAG_MEMBER : 0u));
+    le32_put(out + 44, answer->level);
+    put_text(out + NAME_AT, NAME_SIZE, answer->name);
+    put_text(out + LEADER_AT, LEADER_SIZE, answer->leader);
+    put_text(out + TEXT_AT, TEXT_SIZE, answer->text);
 }
 
 /* 1: the magic is there and, if it is ours, so is everything. */
@@ -92,17 +109,20 @@ int hello_decode(struct bytes in, struct hello *out, struct errmsg *e)
     if (rv != 1 || out->version != HELLO_VERSION)
         return rv;
     uint32_t channel = le32_get(in.data + 12);
-    if (channel < HELLO_RAFT || channel > HELLO_BULK)
+    if (channel < HELLO_RAFT || channel > HELLO_JOIN)
         return errmsg_set(e, ERR_CORRUPT, "hello: channel %u", channel);
     out->channel = (enum hello_channel)channel;
     memcpy(out->cluster_id, in.data + 16, CLUSTER_ID_SIZE);
     out->raft_id = le64_get(in.data + 32);
     out->target_id = le64_get(in.data + 40);
-    if (out->raft_id == 0 ||
-        !get_text(in.data + 48, HELLO_NAME_SIZE, out->name, sizeof out->name) ||
-        !get_text(in.data + 112, HELLO_ADDRESS_SIZE, out->address,
+    out->level = le32_get(in.data + LEVEL_AT);
+    out->configuration_index = le64_get(in.data + LEVEL_AT + 8);
+    if (out->raft_id == 0 || out->level == 0 ||
+        le32_get(in.data + LEVEL_AT + 4) != 0 ||
+        !get_text(in.data + NAME_AT, NAME_SIZE, out->name, sizeof out->name) ||
+        !get_text(in.data + ADDRESS_AT, ADDRESS_SIZE, out->address,
                   sizeof out->address))
-        return errmsg_set(e, ERR_CORRUPT, "hello: id, name or address");
+        return errmsg_set(e, ERR_CORRUPT, "hello: id, name, address or level");
     return 1;
 }
 
@@ -114,17 +134,23 @@ int hello_answer_decode(struct bytes in, struct hello_answer *out,
     if (rv != 1 || out->version != HELLO_VERSION)
         return rv;
     uint32_t code = le32_get(in.data + 12);
-    uint64_t empty = le64_get(in.data + 40);
-    if (code > HELLO_BAD_CHANNEL || empty > 1)
-        return errmsg_set(e, ERR_CORRUPT, "hello answer: code %u", code);
+    uint32_t flags = le32_get(in.data + 40);
+    if (code > HELLO_TOO_OLD || flags > FLAGS_ALL)
+        return errmsg_set(e, ERR_CORRUPT, "hello answer: code %u, flags %u",
+                          code, flags);
     out->code = (enum hello_code)code;
     memcpy(out->cluster_id, in.data + 16, CLUSTER_ID_SIZE);
     out->raft_id = le64_get(in.data + 32);
-    out->empty = empty == 1;
+    out->empty = (flags & FLAG_EMPTY) != 0;
+    out->leads = (flags & FLAG_LEADS) != 0;
+    out->member = (flags & FLAG_MEMBER) != 0;
+    out->level = le32_get(in.data + 44);
     if (out->raft_id == 0 ||
-        !get_text(in.data + 48, HELLO_NAME_SIZE, out->name, sizeof out->name) ||
-        !get_text(in.data + 48 + HELLO_NAME_SIZE, HELLO_TEXT_SIZE, out->text,
-                  sizeof out->text))
-        return errmsg_set(e, ERR_CORRUPT, "hello answer: id, name or text");
+        !get_text(in.data + NAME_AT, NAME_SIZE, out->name, sizeof out->name) ||
+        !get_text(in.data + LEADER_AT, LEADER_SIZE, out->leader,
+                  sizeof out->leader) ||
+        !get_text(in.data + TEXT_AT, TEXT_SIZE, out->text, sizeof out->text))
+        return errmsg_set(e, ERR_CORRUPT,
+                          "hello answer: id, name, leader or text");
     return 1;
 }

@@ -5,13 +5,13 @@
 #pragma once
 
 #include "base/bytes.h"
-#include "raft/replica.h"
+#include "raft/member_address.h"
 
 enum {
-    HELLO_VERSION = 1,
+    HELLO_VERSION = 2,
     HELLO_MAGIC_SIZE = 8,
-    HELLO_SIZE = 384,
-    HELLO_ANSWER_SIZE = 240,
+    HELLO_SIZE = 400,
+    HELLO_ANSWER_SIZE = 568,
     HELLO_TEXT_LENGTH_MAX = 127,
     HELLO_TIMEOUT_MS = 5000,
 };
@@ -20,8 +20,15 @@ enum hello_channel {
     HELLO_RAFT = 1, /* libraft's messages, from the dialer to the acceptor */
     HELLO_FORWARD,  /* raft/frame.h, both ways */
     HELLO_PROBE,    /* the answer is all: who is there, and is it empty? */
-    HELLO_BULK,     /* reserved: copies of the store */
+    HELLO_BULK,     /* copies of the store */
+    HELLO_JOIN,     /* a knock; the answer is all, as for a probe */
 };
+
+/* Nothing follows the answer on such a connection. */
+static inline bool hello_ends_with_answer(enum hello_channel channel)
+{
+    return channel == HELLO_PROBE || channel == HELLO_JOIN;
+}
 
 struct hello {
     uint32_t version;
@@ -31,6 +38,10 @@ struct hello {
     uint64_t target_id;                  /* who should be there; 0 = anybody */
     char name[NODE_NAME_LENGTH_MAX + 1];
     char address[PEER_ADDRESS_LENGTH_MAX + 1];
+    uint32_t level; /* newest feature level that it speaks */
+    /* Log index of the newest configuration that it has: a member that its
+     * peer has not heard of yet is told from one that was removed. */
+    uint64_t configuration_index;
 };
 
 enum hello_code {
@@ -41,6 +52,7 @@ enum hello_code {
     HELLO_NOT_ME,      /* target id is not this node's */
     HELLO_NOT_READY,   /* not bootstrapped yet */
     HELLO_BAD_CHANNEL,
+    HELLO_TOO_OLD, /* the cluster has agreed on a newer feature level */
 };
 
 struct hello_answer {
@@ -49,7 +61,12 @@ struct hello_answer {
     uint8_t cluster_id[CLUSTER_ID_SIZE];
     uint64_t raft_id; /* of the acceptor */
     bool empty;       /* not bootstrapped, nothing in the log */
+    bool leads;       /* the acceptor is the leader, as far as it knows */
+    bool member;      /* the dialer's raft id is in its configuration */
+    uint32_t level;   /* newest feature level that the acceptor speaks */
     char name[NODE_NAME_LENGTH_MAX + 1];
+    char leader[MEMBER_ADDRESS_LENGTH_MAX + 1]; /* raft/member_address.h; "":
+                                                   unknown */
     char text[HELLO_TEXT_LENGTH_MAX + 1];
 };
 

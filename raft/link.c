@@ -44,7 +44,7 @@ static void consume(struct link *link)
             break;
         if (n < 0)
             why = "sent something that is no frame";
-        else if (link->on_frame(link, &frame) < 0)
+        else if (frame_is_known(&frame) && link->on_frame(link, &frame) < 0)
             why = "sent a frame that makes no sense";
         if (n > 0)
             at += (size_t)n;

@@ -13,7 +13,8 @@ struct link {
     uv_stream_t *stream; /* owned; NULL: closed */
     struct buf in, out;
     size_t unwritten; /* bytes given to libuv and not yet written */
-    /* A frame came; borrowed. ERR_* closes the link (the text is for people).*/
+    /* A frame of a known type came; borrowed. ERR_* closes the link (the text
+     * is for people).*/
     int (*on_frame)(struct link *link, const struct frame *frame);
     /* The other side, or its nonsense, closed the link. */
     void (*on_closed)(struct link *link, const char *why);

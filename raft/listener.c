@@ -123,7 +123,7 @@ static void decide(struct guest *g, const struct hello *hello)
         uv_try_write((uv_stream_t *)&g->tcp, &buf, 1) == HELLO_ANSWER_SIZE;
     if (answer.code != HELLO_OK) {
         send_away(g, answer.text);
-    } else if (hello->channel == HELLO_PROBE || !told) {
+    } else if (hello_ends_with_answer(hello->channel) || !told) {
         send_away(g, NULL);
     } else {
         unlink_guest(g);

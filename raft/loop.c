@@ -1,8 +1,7 @@
 /* The turn of the raft loop: what other threads sent comes in, libraft's state
  * is looked at (it has no callbacks for leadership or failure), entries are
- * proposed, links are flushed. Also the peer port's decisions about who may
- * come in, and the phases of a stop. Raft loop; the functions that repl_start
- * calls run before it exists. */
+ * proposed, links are flushed. Also the phases of a stop. Raft loop; the
+ * functions that repl_start calls run before it exists. */
 #include "base/clock.h"
 #include "raft/repl.h"
 
@@ -16,12 +15,7 @@ enum { SEGMENT_SIZE = 8 * 1024 * 1024 };
 static void on_wake(uv_async_t *wake);
 static void on_turn(uv_prepare_t *turn);
 static void on_beat(uv_timer_t *beat);
-static void judge(void *arg, const struct hello *hello,
-                  struct hello_answer *answer);
-static void welcome(void *arg, const struct hello *hello, uv_stream_t *stream);
-static void rejected(void *arg, const char *source, const char *why);
 static void begin_stop(struct errand *errand);
-static const struct raft_server *member(const struct repl *r, uint64_t id);
 
 /* --- opening -------------------------------------------------------------- */
 
@@ -42,12 +36,9 @@ int loop_init(struct repl *r, struct errmsg *e)
     memcpy(r->dialer.me.cluster_id, r->identity.cluster_id, CLUSTER_ID_SIZE);
     memcpy(r->dialer.me.name, r->name, sizeof r->name);
     memcpy(r->dialer.me.address, r->address, sizeof r->address);
-    r->listener = (struct listener){.loop = &r->loop,
-                                    .silence_ms = silence_ms,
-                                    .judge = judge,
-                                    .welcome = welcome,
-                                    .rejected = rejected,
-                                    .arg = r};
+    r->dialer.me.level = r->level;
+    r->listener = (struct listener){.loop = &r->loop, .silence_ms = silence_ms};
+    door_init(r);
     transport_init(&r->transport, &r->dialer, &r->events);
     int rv = resolver_start(&r->resolver, loop_wake, r, e);
     r->dialer.resolver = r->resolver;
@@ -117,7 +108,9 @@ int repl_raft_open(struct repl *r,
     r->guard.raft = &r->raft;
     guard_install(&r->guard);
     snapshot_init(r);
-    rv = raft_init(&r->raft, io, &r->fsm, r->identity.raft_id, r->address);
+    char address[MEMBER_ADDRESS_LENGTH_MAX + 1];
+    member_address_join(r->name, r->address, address);
+    rv = raft_init(&r->raft, io, &r->fsm, r->identity.raft_id, address);
     if (rv != 0) {
         rv = raft_failed(r, rv, "open", raft_errmsg(&r->raft), e);
         raft_uv_close(io);
@@ -136,12 +129,14 @@ int repl_raft_open(struct repl *r,
         return raft_failed(r, rv, "start", raft_errmsg(&r->raft), e);
     if (events_failed(&r->events))
         return errmsg_set(e, ERR_BEHIND, "%s: cannot start", r->data_dir);
-    if (r->raft.configuration.n > 0 && member(r, r->identity.raft_id) == NULL)
+    if (r->raft.configuration.n > 0 &&
+        repl_member(r, r->identity.raft_id) == NULL)
         return errmsg_set(e, ERR_FOREIGN,
                           "%s is the log of a cluster without this node's raft "
                           "id: give the right directory, or wipe %s and rejoin",
                           r->raft_dir, r->data_dir);
     snapshot_beat(r);
+    r->dialer.me.configuration_index = repl_configuration_index(r);
     forward_set_members(r);
     r->phase = PHASE_RUNNING;
     return 0;
@@ -402,6 +397,7 @@ static void on_beat(uv_timer_t *beat)
     }
     if (!r->raft_open || r->phase == PHASE_CLOSING)
         return;
+    r->dialer.me.configuration_index = repl_configuration_index(r);
     transport_beat(&r->transport);
     forward_set_members(r);
     forward_beat(r, now);
@@ -410,67 +406,4 @@ static void on_beat(uv_timer_t *beat)
     submit_beat(r, now);
     if (r->phase > PHASE_RUNNING)
         stop_beat(r, now);
-}
-
-/* --- the peer port -------------------------------------------------------- */
-
-static const struct raft_server *member(const struct repl *r, uint64_t id)
-{
-    for (unsigned i = 0; i < r->raft.configuration.n; i++)
-        if (r->raft.configuration.servers[i].id == id)
-            return &r->raft.configuration.servers[i];
-    return NULL;
-}
-
-static void refuse(struct hello_answer *answer, enum hello_code code,
-                   const char *text)
-{
-    answer->code = code;
-    snprintf(answer->text, sizeof answer->text, "%s", text);
-}
-
-static void judge(void *arg, const struct hello *hello,
-                  struct hello_answer *answer)
-{
-    struct repl *r = arg;
-    answer->raft_id = r->identity.raft_id;
-    memcpy(answer->cluster_id, r->identity.cluster_id, CLUSTER_ID_SIZE);
-    memcpy(answer->name, r->name, sizeof answer->name);
-    answer->empty = !identity_is_bootstrapped(&r->identity);
-    if (hello->channel == HELLO_PROBE)
-        return;
-    if (hello->channel == HELLO_BULK)
-        refuse(answer, HELLO_BAD_CHANNEL, "the bulk channel is not there yet");
-    else if (r->phase == PHASE_WAITING || r->phase == PHASE_CLOSING)
-        refuse(answer, HELLO_NOT_READY, "this node is not in a cluster yet");
-    else if (memcmp(hello->cluster_id, r->identity.cluster_id,
-                    CLUSTER_ID_SIZE) != 0)
-        refuse(answer, HELLO_FOREIGN, "this node is of another cluster");
-    else if (hello->target_id != 0 && hello->target_id != r->identity.raft_id)
-        refuse(answer, HELLO_NOT_ME, "this node has another raft id");
-    else if (member(r, hello->raft_id) == NULL ||
-             hello->raft_id == r->identity.raft_id)
-        refuse(answer, HELLO_STRANGER, "the raft id is not a member's");
-}
-
-static void welcome(void *arg, const struct hello *hello, uv_stream_t *stream)
-{
-    struct repl *r = arg;
-    const struct raft_server *server = member(r, hello->raft_id);
-    transport_peer_seen(&r->transport, hello->raft_id);
-    forward_peer_seen(r, hello->raft_id);
-    if (hello->channel == HELLO_RAFT)
-        /* The address as the configuration has it: libraft compares strings.*/
-        transport_accept(&r->transport, hello->raft_id, server->address,
-                         stream);
-    else
-        forward_accept(r, hello->raft_id, stream);
-}
-
-static void rejected(void *arg, const char *source, const char *why)
-{
-    struct repl *r = arg;
-    if (r->phase != PHASE_WAITING &&
-        events_may_tell(&r->events, source, clock_mono_ms()))
-        events_warn(&r->events, "peer_rejected", "%s: %s", source, why);
 }

@@ -1,6 +1,7 @@
 /* The inside of one replica, for the files that make it up: replica.c (start,
- * stop), loop.c (the turn of the raft loop), submit.c, forward.c, snapshot.c,
- * bootstrap.c, status.c. Unless said otherwise the raft loop owns it. */
+ * stop), loop.c (the turn of the raft loop), door.c (who may come in),
+ * submit.c, forward.c, snapshot.c, bootstrap.c, status.c. Unless said otherwise
+ * the raft loop owns it. */
 #pragma once
 
 #include "raft/applier.h"
@@ -41,6 +42,8 @@ struct repl {
     size_t initial_count;
     unsigned election_timeout_ms, heartbeat_ms;
     unsigned log_entries_max, tail_entries;
+    unsigned level; /* newest feature level that this node speaks */
+    char zone[ZONE_LENGTH_MAX + 1];
     struct store *store; /* borrowed */
     repl_leader_fn *on_leader;
     void *arg;
@@ -93,6 +96,7 @@ struct repl {
     pthread_mutex_t status_lock;
     struct repl_status status; /* under status_lock */
     uint64_t status_ms;
+    uint64_t store_bytes, store_asked_ms; /* the loop's: what the store takes */
 };
 
 /* --- loop.c --------------------------------------------------------------- */
@@ -118,6 +122,18 @@ static inline bool repl_may_propose(const struct repl *r)
     return r->phase == PHASE_RUNNING && r->leads && r->ready;
 }
 
+/* --- door.c --------------------------------------------------------------- */
+
+/* Who may come in; with r->listener otherwise set. */
+void door_init(struct repl *r);
+
+/* The server with this id in the newest configuration, or NULL; borrowed until
+ * the loop's turn ends. */
+const struct raft_server *repl_member(const struct repl *r, uint64_t id);
+
+/* Log index of that configuration. */
+uint64_t repl_configuration_index(const struct repl *r);
+
 /* --- snapshot.c ----------------------------------------------------------- */
 
 void snapshot_init(struct repl *r);
@@ -128,3 +144,6 @@ void snapshot_beat(struct repl *r);
 /* --- status.c ------------------------------------------------------------- */
 
 void status_refresh(struct repl *r, uint64_t now_ms);
+
+/* What this node tells the others of itself. */
+void status_facts(struct repl *r, uint64_t now_ms, struct repl_facts *out);

@@ -215,6 +215,12 @@ static int copy_options(struct repl *r, const struct repl_options *o,
     if (rv == 0 && o->peer_address != NULL)
         rv = copy_text(r->address, sizeof r->address, o->peer_address,
                        "peer address", e);
+    r->level = o->level != 0 ? o->level : LEVEL_NEWEST;
+    if (rv == 0 && o->zone != NULL)
+        rv = copy_text(r->zone, sizeof r->zone, o->zone, "zone", e);
+    if (rv == 0 && strchr(r->name, '=') != NULL)
+        rv = errmsg_set(e, ERR_INVALID, "node name %s: it must have no \"=\"",
+                        r->name);
     if (rv == 0)
         rv = copy_initial(r, o, e);
     if (rv != 0)
@@ -238,8 +244,8 @@ static void compare_initial(struct repl *r)
     for (size_t i = 0; i < r->initial_count; i++) {
         bool found = false;
         for (unsigned j = 0; j < c->n; j++)
-            found = found ||
-                    strcmp(c->servers[j].address, r->initial[i].address) == 0;
+            found = found || strcmp(member_address_dial(c->servers[j].address),
+                                    r->initial[i].address) == 0;
         if (!found)
             events_warn(&r->events, "initial_peers",
                         "%s=%s is not a member: the list only founds a "

@@ -3,29 +3,64 @@
 #include "base/clock.h"
 #include "raft/repl.h"
 
+enum { STORE_ASK_MS = 1000 };
+
+_Static_assert(sizeof HOLDFAST_VERSION <= RELEASE_LENGTH_MAX + 1,
+               "the release fits");
+
+static const char *role_text(int role)
+{
+    switch (role) {
+    case RAFT_VOTER:
+        return "voter";
+    case RAFT_STANDBY:
+        return "standby";
+    default:
+        return "spare";
+    }
+}
+
+/* A configuration of before has no names: the peer itself, or the list of
+ * founders, may know. */
+static void fill_name(struct repl *r, struct repl_node_status *node,
+                      const struct out_link *out)
+{
+    if (node->id == r->identity.raft_id)
+        memcpy(node->name, r->name, sizeof node->name);
+    else if (out != NULL && out->name[0] != '\0')
+        memcpy(node->name, out->name, sizeof node->name);
+    for (size_t i = 0; i < r->initial_count && node->name[0] == '\0'; i++)
+        if (strcmp(r->initial[i].address, node->address) == 0)
+            memcpy(node->name, r->initial[i].name, sizeof node->name);
+}
+
 static void fill_node(struct repl *r, struct repl_node_status *node,
-                      const struct raft_server *server)
+                      const struct raft_server *server, uint64_t now_ms)
 {
     const struct out_link *out = forward_peer(r, server->id);
     bool self = server->id == r->identity.raft_id;
     *node = (struct repl_node_status){
         .id = server->id,
-        .role = server->role == RAFT_VOTER     ? "voter"
-                : server->role == RAFT_STANDBY ? "standby"
-                                               : "spare",
+        .role = role_text(server->role),
         .leader = server->id == r->seen_leader,
         .connected = self || (out != NULL && link_is_open(&out->link)),
-        .rtt_us = out != NULL ? out->rtt_us : 0,
     };
-    strncpy(node->address, server->address, sizeof node->address - 1);
-    if (self)
-        memcpy(node->name, r->name, sizeof node->name);
-    else if (out != NULL && out->name[0] != '\0')
-        memcpy(node->name, out->name, sizeof node->name);
-    else
-        for (size_t i = 0; i < r->initial_count; i++)
-            if (strcmp(r->initial[i].address, server->address) == 0)
-                memcpy(node->name, r->initial[i].name, sizeof node->name);
+    struct repl_peer peer;
+    if (member_address_split(server->address, &peer) == 0) {
+        memcpy(node->name, peer.name, sizeof node->name);
+        memcpy(node->address, peer.address, sizeof node->address);
+    }
+    if (node->name[0] == '\0')
+        fill_name(r, node, out);
+    if (self) {
+        node->facts_ms = now_ms;
+        status_facts(r, now_ms, &node->facts);
+    } else if (out != NULL) {
+        node->rtt_us = out->rtt_us;
+        node->clock_offset_ms = out->clock_offset_ms;
+        node->facts_ms = out->facts_ms;
+        node->facts = out->facts;
+    }
 }
 
 static const char *state_text(const struct repl *r)
@@ -56,7 +91,38 @@ static void fill_raft(struct repl *r, struct repl_status *s, uint64_t now_ms)
     s->leader_changes = r->leader_changes;
     const struct raft_configuration *c = &r->raft.configuration;
     for (unsigned i = 0; i < c->n && s->node_count < PEERS_MAX; i++)
-        fill_node(r, &s->nodes[s->node_count++], &c->servers[i]);
+        fill_node(r, &s->nodes[s->node_count++], &c->servers[i], now_ms);
+}
+
+/* Asking takes the store's locks: not at every turn. */
+static uint64_t store_bytes(struct repl *r, uint64_t now_ms)
+{
+    if (r->store_asked_ms == 0 || now_ms - r->store_asked_ms >= STORE_ASK_MS) {
+        struct store_status store;
+        store_status(r->store, &store);
+        r->store_bytes = store.used_bytes;
+        r->store_asked_ms = now_ms;
+    }
+    return r->store_bytes;
+}
+
+void status_facts(struct repl *r, uint64_t now_ms, struct repl_facts *out)
+{
+    uint64_t heard_ms = r->leads ? now_ms : r->guard.heard_ms;
+    *out = (struct repl_facts){
+        .level = r->level,
+        .release = HOLDFAST_VERSION,
+        .applied_index = store_applied_index(r->store),
+        .flushed_index = atomic_load(&r->applier.flushed_index),
+        .heard_ms_ago = heard_ms == 0 ? UINT64_MAX : now_ms - heard_ms,
+        .store_bytes = store_bytes(r, now_ms),
+    };
+    memcpy(out->zone, r->zone, sizeof out->zone);
+    if (r->raft_open) {
+        out->term = raft_current_term(&r->raft);
+        out->last_index = raft_last_index(&r->raft);
+        out->commit_index = raft_commit_index(&r->raft);
+    }
 }
 
 void status_refresh(struct repl *r, uint64_t now_ms)

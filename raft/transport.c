@@ -12,7 +12,7 @@ struct attempt {
     struct raft_uv_connect *req; /* libraft's */
     struct dial *dial;           /* NULL: waits for its time */
     uint64_t id, due_ms;
-    char address[PEER_ADDRESS_LENGTH_MAX + 1];
+    char address[MEMBER_ADDRESS_LENGTH_MAX + 1];
 };
 
 static int on_init(struct raft_uv_transport *base, raft_id id,
@@ -157,7 +157,7 @@ static int on_connect(struct raft_uv_transport *base,
     struct attempt *a = calloc(1, sizeof *a);
     if (a == NULL)
         return RAFT_NOMEM;
-    if (strlen(address) > PEER_ADDRESS_LENGTH_MAX) {
+    if (strlen(address) > MEMBER_ADDRESS_LENGTH_MAX) {
         free(a);
         return RAFT_NAMETOOLONG;
     }

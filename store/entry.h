@@ -24,6 +24,10 @@ enum {
     ALLOWED_IPS_LENGTH_MAX = 191, /* joined */
 };
 
+/* What a node can read and do; the cluster agrees on the level that all of its
+ * members speak. Each record kind has the level that introduced it. */
+enum { LEVEL_OLDEST = 1, LEVEL_NEWEST = 1 };
+
 enum record_kind {
     RECORD_NATIVE_BATCH = 1, /* rule 1: session and sequence */
     RECORD_LEGACY_BATCH = 2, /* rule 2: handshake, counters, receipt stamp */

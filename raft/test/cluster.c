@@ -63,6 +63,7 @@ void cluster_init(struct cluster *c, size_t count)
 {
     memset(c, 0, sizeof *c);
     c->count = count;
+    c->zone = "zone-1";
     for (size_t i = 0; i < count; i++) {
         struct node *n = &c->nodes[i];
         snprintf(n->name, sizeof n->name, "node-%c", (char)('a' + i));
@@ -117,6 +118,7 @@ int cluster_try_start(struct cluster *c, size_t i, struct errmsg *e)
         .peer_bind = bind,
         .initial_peers = c->peers,
         .initial_peer_count = c->count > 1 ? c->count : 0,
+        .zone = c->zone,
         .election_timeout_ms = 500,
         .heartbeat_ms = 50,
         .log_entries_max = c->log_entries_max,

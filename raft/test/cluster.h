@@ -27,6 +27,7 @@ struct cluster {
     struct repl_peer peers[NODES_MAX];
     size_t count;
     unsigned log_entries_max, tail_entries; /* 0 = default */
+    const char *zone;                       /* "zone-1" unless changed */
 };
 
 /* Directories and ports; nothing runs. */

@@ -413,11 +413,15 @@ static enum hello_code say_hello(uint16_t port, const struct hello *hello)
 {
     uint8_t data[HELLO_SIZE], out[HELLO_ANSWER_SIZE];
     hello_encode(hello, data);
-    size_t got = say(port, data, sizeof data, out, sizeof out);
+    int fd = dial_port(port);
+    assert_int_equal(send(fd, data, sizeof data, 0), (ssize_t)sizeof data);
+    assert_int_equal(recv(fd, out, sizeof out, MSG_WAITALL),
+                     (ssize_t)sizeof out);
+    close(fd);
     struct hello_answer answer;
     struct errmsg e;
-    assert_int_equal(hello_answer_decode((struct bytes){out, got}, &answer, &e),
-                     1);
+    assert_int_equal(
+        hello_answer_decode((struct bytes){out, sizeof out}, &answer, &e), 1);
     return answer.code;
 }
 
@@ -435,13 +439,19 @@ static void strangers_are_sent_away_and_disturb_nobody(void **state)
             noise[i] = (uint8_t)rand();
         assert_int_equal(say(port, noise, sizeof noise, NULL, 0), 0);
     }
-    struct hello hello = {.channel = HELLO_RAFT, .raft_id = 12345};
+    struct hello hello = {
+        .channel = HELLO_RAFT, .raft_id = 12345, .level = LEVEL_NEWEST};
     strcpy(hello.name, "stranger");
     strcpy(hello.address, "127.0.0.1:1");
     assert_int_equal(say_hello(port, &hello), HELLO_FOREIGN);
     memcpy(hello.cluster_id, status.cluster_id, sizeof hello.cluster_id);
     assert_int_equal(say_hello(port, &hello), HELLO_STRANGER);
     hello.raft_id = status.raft_id;
+    assert_int_equal(say_hello(port, &hello), HELLO_STRANGER);
+    hello.raft_id = 12345; /* did it join while this node was away? */
+    hello.configuration_index = status.last_index + 1;
+    assert_int_equal(say_hello(port, &hello), HELLO_OK);
+    hello.configuration_index = 1; /* no: it was removed */
     assert_int_equal(say_hello(port, &hello), HELLO_STRANGER);
     hello.target_id = 77;
     assert_int_equal(say_hello(port, &hello), HELLO_NOT_ME);
@@ -467,7 +477,9 @@ static void a_member_that_sends_nonsense_frames_is_cut_off(void **state)
     struct repl_status status, other;
     repl_status(c.nodes[leader].repl, &status);
     repl_status(c.nodes[(leader + 1) % 3].repl, &other);
-    struct hello hello = {.channel = HELLO_FORWARD, .raft_id = other.raft_id};
+    struct hello hello = {.channel = HELLO_FORWARD,
+                          .raft_id = other.raft_id,
+                          .level = LEVEL_NEWEST};
     memcpy(hello.cluster_id, status.cluster_id, sizeof hello.cluster_id);
     strcpy(hello.name, "node-x");
     strcpy(hello.address, "127.0.0.1:1");
@@ -511,7 +523,7 @@ static void the_status_knows_the_cluster(void **state)
     (void)state;
     size_t leader = cluster_leader(&c);
     submit_ok((leader + 1) % 3, 1, 100, NULL);
-    sleep_ms(700); /* a ping */
+    sleep_ms(1200); /* two pings */
     for (size_t i = 0; i < 3; i++) {
         struct repl_status s;
         repl_status(c.nodes[i].repl, &s);
@@ -525,11 +537,38 @@ static void the_status_knows_the_cluster(void **state)
         for (size_t k = 0; k < 3; k++) {
             assert_true(s.nodes[k].connected);
             assert_string_equal(s.nodes[k].role, "voter");
-            assert_true(s.nodes[k].name[0] == 'n');
+            assert_int_equal(s.nodes[k].facts.level, LEVEL_NEWEST);
+            assert_string_equal(s.nodes[k].facts.release, HOLDFAST_VERSION);
+            assert_string_equal(s.nodes[k].facts.zone, c.zone);
+            assert_true(s.nodes[k].facts.applied_index > 0);
+            assert_true(clock_mono_ms() - s.nodes[k].facts_ms < 2000);
             if (s.nodes[k].id != s.raft_id)
                 assert_true(s.nodes[k].rtt_us > 0);
         }
     }
+}
+
+static void a_member_that_is_dead_keeps_its_name_and_address(void **state)
+{
+    (void)state;
+    size_t dead = (cluster_leader(&c) + 1) % 3, other = (dead + 1) % 3;
+    for (size_t i = 0; i < 3; i++)
+        cluster_stop(&c, i);
+    /* A list that does not tell. */
+    struct repl_peer peers[NODES_MAX];
+    memcpy(peers, c.peers, sizeof peers);
+    strcpy(c.peers[dead].name, "node-x");
+    cluster_start(&c, other);
+    struct repl_status s;
+    repl_status(c.nodes[other].repl, &s);
+    size_t found = 0;
+    for (size_t k = 0; k < s.node_count; k++)
+        if (strcmp(s.nodes[k].name, peers[dead].name) == 0 &&
+            strcmp(s.nodes[k].address, peers[dead].address) == 0) {
+            assert_false(s.nodes[k].connected);
+            found++;
+        }
+    assert_int_equal(found, 1);
 }
 
 /* --- a slow disk ---------------------------------------------------------- */
@@ -694,6 +733,7 @@ int main(void)
         THREE(strangers_are_sent_away_and_disturb_nobody),
         THREE(a_member_that_sends_nonsense_frames_is_cut_off),
         THREE(the_status_knows_the_cluster),
+        THREE(a_member_that_is_dead_keeps_its_name_and_address),
         THREE(a_leader_with_a_slow_disk_does_not_outrun_it),
         cmocka_unit_test_setup_teardown(
             an_idle_applier_ticks_though_the_wall_clock_was_set_back,

@@ -18,7 +18,9 @@ static struct hello a_hello(void)
                           .raft_id = 0x1122334455667788,
                           .target_id = 9,
                           .name = "node-a",
-                          .address = "node-a.example:7600"};
+                          .address = "node-a.example:7600",
+                          .level = 3,
+                          .configuration_index = 1ull << 40};
     memset(hello.cluster_id, 0xc1, sizeof hello.cluster_id);
     return hello;
 }
@@ -43,10 +45,19 @@ static void an_answer_survives_its_encoding(void **state)
                               .code = HELLO_STRANGER,
                               .raft_id = 5,
                               .empty = true,
+                              .leads = true,
+                              .level = 7,
                               .name = "node-b",
+                              .leader = "node-c=node-c.example:7600",
                               .text = "no"},
                         out;
     uint8_t data[HELLO_ANSWER_SIZE];
+    hello_answer_encode(&in, data);
+    assert_int_equal(
+        hello_answer_decode((struct bytes){data, sizeof data}, &out, &e), 1);
+    assert_memory_equal(&in, &out, sizeof in);
+    in.empty = in.leads = false;
+    in.member = true;
     hello_answer_encode(&in, data);
     assert_int_equal(
         hello_answer_decode((struct bytes){data, sizeof data}, &out, &e), 1);
@@ -101,12 +112,13 @@ static void impossible_fields_are_refused(void **state)
         size_t at;
         uint8_t value;
     } cases[] = {
-        {12, 0},    /* channel */
-        {12, 5},    /* channel */
-        {15, 1},    /* channel */
-        {48, 0xff}, /* name is no text */
-        {111, 'x'}, /* name: bytes after its end */
-        {112 + 261, 'x'},
+        {12, 0},                    /* channel */
+        {12, 6},                    /* channel */
+        {15, 1},                    /* channel */
+        {48, 0xff},                 /* name is no text */
+        {111, 'x'},                 /* name: bytes after its end */
+        {112 + 261, 'x'}, {384, 0}, /* level */
+        {388, 1},                   /* zero */
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct hello in = a_hello(), out;
@@ -164,7 +176,7 @@ static void frames_survive_their_encoding_one_after_the_other(void **state)
 }
 
 static void
-a_frame_that_is_too_long_or_unknown_is_refused_by_its_header(void **state)
+a_frame_that_is_too_long_or_of_no_type_is_refused_by_its_header(void **state)
 {
     (void)state;
     uint8_t data[8] = {0};
@@ -173,8 +185,117 @@ a_frame_that_is_too_long_or_unknown_is_refused_by_its_header(void **state)
     le32_put(data + 4, FRAME_SUBMIT);
     assert_int_equal(frame_get((struct bytes){data, 8}, &out), ERR_CORRUPT);
     le32_put(data, 16);
-    le32_put(data + 4, 9);
+    le32_put(data + 4, 0);
     assert_int_equal(frame_get((struct bytes){data, 8}, &out), ERR_CORRUPT);
+}
+
+static void facts_survive_their_encoding_and_may_grow(void **state)
+{
+    (void)state;
+    struct buf buf = {0};
+    struct frame in = {.type = FRAME_FACTS,
+                       .facts = {.level = 2,
+                                 .release = "1.2.3",
+                                 .zone = "north",
+                                 .term = 1,
+                                 .last_index = 2,
+                                 .commit_index = 3,
+                                 .applied_index = 4,
+                                 .flushed_index = 5,
+                                 .heard_ms_ago = UINT64_MAX,
+                                 .store_bytes = 7,
+                                 .disk_free_bytes = 8,
+                                 .draining = true}},
+                 out;
+    frame_put(&buf, &in);
+    assert_int_equal(frame_get(buf_bytes(&buf), &out), (int)buf.size);
+    assert_memory_equal(&in.facts, &out.facts, sizeof in.facts);
+    buf_put(&buf, "later", 5);
+    le32_put(buf.data, (uint32_t)(buf.size - FRAME_HEADER_SIZE));
+    assert_int_equal(frame_get(buf_bytes(&buf), &out), (int)buf.size);
+    assert_memory_equal(&in.facts, &out.facts, sizeof in.facts);
+    /* A text that reaches beyond the payload. */
+    le32_put(buf.data, (uint32_t)(buf.size - 6 - FRAME_HEADER_SIZE));
+    assert_int_equal(frame_get(buf_bytes(&buf), &out), ERR_CORRUPT);
+    buf_deinit(&buf);
+}
+
+static void a_change_and_its_answer_survive_their_encoding(void **state)
+{
+    (void)state;
+    struct buf buf = {0};
+    struct frame change = {.type = FRAME_CHANGE,
+                           .id = 9,
+                           .change = REPL_TRANSFER,
+                           .text = bytes_of_string("node-b")};
+    struct frame changed = {.type = FRAME_CHANGED,
+                            .id = 10,
+                            .status = ERR_DENIED,
+                            .text = bytes_of_string("no quorum")},
+                 out;
+    frame_put(&buf, &change);
+    assert_int_equal(frame_get(buf_bytes(&buf), &out), (int)buf.size);
+    assert_int_equal(out.change, REPL_TRANSFER);
+    assert_int_equal(out.id, 9);
+    assert_true(bytes_equal(out.text, change.text));
+    buf_clear(&buf);
+    frame_put(&buf, &changed);
+    assert_int_equal(frame_get(buf_bytes(&buf), &out), (int)buf.size);
+    assert_int_equal(out.status, ERR_DENIED);
+    assert_true(bytes_equal(out.text, changed.text));
+    le32_put(buf.data + FRAME_HEADER_SIZE + 8, 99); /* no such code */
+    assert_int_equal(frame_get(buf_bytes(&buf), &out), ERR_CORRUPT);
+    buf_deinit(&buf);
+}
+
+static void frames_of_a_newer_version_can_be_stepped_over(void **state)
+{
+    (void)state;
+    struct buf buf = {0};
+    buf_put_u32(&buf, 3);
+    buf_put_u32(&buf, 77);
+    buf_put(&buf, "???", 3);
+    struct frame ping = {.type = FRAME_PING, .mono_ns = 5}, out;
+    frame_put(&buf, &ping);
+    int n = frame_get(buf_bytes(&buf), &out);
+    assert_int_equal(n, FRAME_HEADER_SIZE + 3);
+    assert_false(frame_is_known(&out));
+    assert_true(frame_get((struct bytes){buf.data + n, buf.size - (size_t)n},
+                          &out) > 0);
+    assert_true(frame_is_known(&out));
+    assert_int_equal(out.mono_ns, 5);
+    buf_deinit(&buf);
+}
+
+/* --- addresses ------------------------------------------------------------ */
+
+static void a_member_address_has_a_name_and_what_to_dial(void **state)
+{
+    (void)state;
+    char text[MEMBER_ADDRESS_LENGTH_MAX + 1];
+    struct repl_peer peer;
+    member_address_join("node-a", "node-a.example:7600", text);
+    assert_string_equal(text, "node-a=node-a.example:7600");
+    assert_string_equal(member_address_dial(text), "node-a.example:7600");
+    assert_int_equal(member_address_split(text, &peer), 0);
+    assert_string_equal(peer.name, "node-a");
+    assert_string_equal(peer.address, "node-a.example:7600");
+    /* As configurations of before have it. */
+    assert_int_equal(member_address_split("node-a:7600", &peer), 0);
+    assert_string_equal(peer.name, "");
+    assert_string_equal(peer.address, "node-a:7600");
+    char name[NODE_NAME_LENGTH_MAX + 1], address[PEER_ADDRESS_LENGTH_MAX + 1];
+    memset(name, 'n', sizeof name - 1);
+    memset(address, 'a', sizeof address - 1);
+    name[sizeof name - 1] = address[sizeof address - 1] = '\0';
+    member_address_join(name, address, text);
+    assert_int_equal(member_address_split(text, &peer), 0);
+    assert_string_equal(peer.name, name);
+    assert_string_equal(peer.address, address);
+    char longer[PEER_ADDRESS_LENGTH_MAX + 2];
+    memset(longer, 'a', sizeof longer - 1);
+    longer[sizeof longer - 1] = '\0';
+    assert_int_equal(member_address_split(longer, &peer), ERR_INVALID);
 }
 
 int main(void)
@@ -189,7 +310,11 @@ int main(void)
         cmocka_unit_test(impossible_fields_are_refused),
         cmocka_unit_test(frames_survive_their_encoding_one_after_the_other),
         cmocka_unit_test(
-            a_frame_that_is_too_long_or_unknown_is_refused_by_its_header),
+            a_frame_that_is_too_long_or_of_no_type_is_refused_by_its_header),
+        cmocka_unit_test(facts_survive_their_encoding_and_may_grow),
+        cmocka_unit_test(a_change_and_its_answer_survive_their_encoding),
+        cmocka_unit_test(frames_of_a_newer_version_can_be_stepped_over),
+        cmocka_unit_test(a_member_address_has_a_name_and_what_to_dial),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -157,7 +157,7 @@ const RUBBISH = {
 
 // What looks like one of our own hellos, and is not.
 function peerRubbish() {
-    const hello = Buffer.alloc(384);
+    const hello = Buffer.alloc(400);
     const rubbish = {};
     for (const magic of ['HFPEER1', 'HOLDFAST', 'HFPEER', 'HFHELLO']) {
         hello.fill(255);
@@ -188,7 +188,7 @@ describe('Rubbish on a port', () => {
             for (let i = 0; i <= round % 4; i++) {
                 copy[crypto.randomInt(copy.length)] = crypto.randomInt(256);
             }
-            const size = round % 5 === 0 ? crypto.randomInt(384) : copy.length;
+            const size = round % 5 === 0 ? crypto.randomInt(400) : copy.length;
             await blurt(node.ports.peer, [
                 copy.subarray(0, size), crypto.randomBytes(512),
             ], { pauseMs: 0, listenMs: 10 });
@@ -225,7 +225,7 @@ async function captureHello() {
             let all = Buffer.alloc(0);
             socket.on('data', (data) => {
                 all = Buffer.concat([all, data]);
-                if (all.length >= 384) resolve(all);
+                if (all.length >= 400) resolve(all);
             });
         });
     });

@@ -1,0 +1,116 @@
+/* Who may come in at the peer port: what a hello is answered (docs/format.md,
+ * "Peer hello"), and where the stream goes. Raft loop. */
+#include "base/clock.h"
+#include "raft/repl.h"
+
+#include <stdio.h>
+
+static void judge(void *arg, const struct hello *hello,
+                  struct hello_answer *answer);
+static void welcome(void *arg, const struct hello *hello, uv_stream_t *stream);
+static void rejected(void *arg, const char *source, const char *why);
+
+void door_init(struct repl *r)
+{
+    r->listener.judge = judge;
+    r->listener.welcome = welcome;
+    r->listener.rejected = rejected;
+    r->listener.arg = r;
+}
+
+const struct raft_server *repl_member(const struct repl *r, uint64_t id)
+{
+    for (unsigned i = 0; r->raft_open && i < r->raft.configuration.n; i++)
+        if (r->raft.configuration.servers[i].id == id)
+            return &r->raft.configuration.servers[i];
+    return NULL;
+}
+
+uint64_t repl_configuration_index(const struct repl *r)
+{
+    if (!r->raft_open)
+        return 0;
+    return r->raft.configuration_uncommitted_index != 0
+               ? r->raft.configuration_uncommitted_index
+               : r->raft.configuration_committed_index;
+}
+
+/* A member; or one that we cannot know of yet, because it joined while we were
+ * away: it may lead, and we learn of it only from the log that it sends. One
+ * that was removed has an older configuration than those who removed it. */
+static bool belongs(const struct repl *r, const struct hello *hello)
+{
+    return hello->raft_id != r->identity.raft_id &&
+           (repl_member(r, hello->raft_id) != NULL ||
+            hello->configuration_index > repl_configuration_index(r));
+}
+
+static void introduce(const struct repl *r, const struct hello *hello,
+                      struct hello_answer *answer)
+{
+    answer->raft_id = r->identity.raft_id;
+    memcpy(answer->cluster_id, r->identity.cluster_id, CLUSTER_ID_SIZE);
+    memcpy(answer->name, r->name, sizeof answer->name);
+    answer->level = r->level;
+    answer->empty = !identity_is_bootstrapped(&r->identity);
+    answer->leads = r->leads && r->ready;
+    answer->member = repl_member(r, hello->raft_id) != NULL;
+    const struct raft_server *leader =
+        r->seen_leader == 0 ? NULL : repl_member(r, r->seen_leader);
+    if (leader != NULL)
+        snprintf(answer->leader, sizeof answer->leader, "%s", leader->address);
+}
+
+static void refuse(struct hello_answer *answer, enum hello_code code,
+                   const char *text)
+{
+    answer->code = code;
+    snprintf(answer->text, sizeof answer->text, "%s", text);
+}
+
+static void judge(void *arg, const struct hello *hello,
+                  struct hello_answer *answer)
+{
+    struct repl *r = arg;
+    introduce(r, hello, answer);
+    if (hello_ends_with_answer(hello->channel))
+        return;
+    if (hello->channel == HELLO_BULK)
+        refuse(answer, HELLO_BAD_CHANNEL, "the bulk channel is not there yet");
+    else if (r->phase == PHASE_WAITING || r->phase == PHASE_CLOSING)
+        refuse(answer, HELLO_NOT_READY, "this node is not in a cluster yet");
+    else if (memcmp(hello->cluster_id, r->identity.cluster_id,
+                    CLUSTER_ID_SIZE) != 0)
+        refuse(answer, HELLO_FOREIGN, "this node is of another cluster");
+    else if (hello->target_id != 0 && hello->target_id != r->identity.raft_id)
+        refuse(answer, HELLO_NOT_ME, "this node has another raft id");
+    else if (!belongs(r, hello))
+        refuse(answer, HELLO_STRANGER, "the raft id is not a member's");
+}
+
+static void welcome(void *arg, const struct hello *hello, uv_stream_t *stream)
+{
+    struct repl *r = arg;
+    const struct raft_server *server = repl_member(r, hello->raft_id);
+    transport_peer_seen(&r->transport, hello->raft_id);
+    forward_peer_seen(r, hello->raft_id);
+    if (hello->channel != HELLO_RAFT) {
+        forward_accept(r, hello->raft_id, stream);
+        return;
+    }
+    /* The address as the configuration has it: libraft compares strings. */
+    char address[MEMBER_ADDRESS_LENGTH_MAX + 1];
+    if (server != NULL)
+        snprintf(address, sizeof address, "%s", server->address);
+    else
+        member_address_join(hello->name, hello->address, address);
+    transport_accept(&r->transport, hello->raft_id, address, stream);
+}
+
+static void rejected(void *arg, const char *source, const char *why)
+{
+    struct repl *r = arg;
+    if (r->phase != PHASE_WAITING &&
+        events_may_tell(&r->events, source, clock_mono_ms()))
+        events_warn(&r->events, "peer_rejected", "%s: %s", source, why);
+}
