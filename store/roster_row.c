@@ -455,3 +455,25 @@ int roster_load_row(struct roster *r, uint8_t kind, uint32_t id,
                           (unsigned)id, err_text(rc));
     return 0;
 }
+
+const uint8_t roster_settings_key[ROSTER_KEY_SIZE] = {ROW_SETTINGS};
+
+int roster_rename_settings(struct bytes row, const uint8_t cluster_id[],
+                           struct buf *out)
+{
+    struct reader in = reader_of(row);
+    uint8_t version = reader_u8(&in);
+    struct reader rest = in;
+    struct settings_fields f;
+    spec_take_settings(&in, &f);
+    if (version > ROW_VERSION)
+        return ERR_NEWER;
+    if (version == 0 || in.failed || in.size > 0)
+        return ERR_CORRUPT;
+    /* The cluster id comes first in the settings. */
+    reader_take(&rest, CLUSTER_ID_SIZE);
+    buf_put_u8(out, version);
+    buf_put(out, cluster_id, CLUSTER_ID_SIZE);
+    buf_put(out, rest.data, rest.size);
+    return buf_failed(out) ? ERR_NOMEM : 0;
+}

@@ -41,3 +41,14 @@ void spec_take_settings(struct reader *r, struct settings_fields *out);
 struct bytes spec_take_text(struct reader *r);
 /* @size bytes; never NULL, but only good while @r has not failed. */
 const uint8_t *spec_take_raw(struct reader *r, size_t size);
+
+/* --- roster_row.c: the settings of a store that is not open -------------- */
+
+enum { ROSTER_KEY_SIZE = 5 };
+extern const uint8_t roster_settings_key[ROSTER_KEY_SIZE];
+
+/* The settings row @row with another cluster id into @out. ERR_CORRUPT,
+ * ERR_NEWER, ERR_NOMEM. */
+NODISCARD int roster_rename_settings(struct bytes row,
+                                     const uint8_t cluster_id[],
+                                     struct buf *out);
