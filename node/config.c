@@ -49,6 +49,9 @@ static const struct setting settings[] = {
      "everything that must survive: raft/ and store/"},
     {"config", "FILE", CONFIG_FILE, 0, NULL,
      "YAML, one \"name: value\" a line, names as here"},
+    {"disk-reserve", "SIZE", SIZE, FIELD(disk_reserve), NULL,
+     "with less free disk than this, nothing new is taken (default: the "
+     "larger of 256MiB and 1 %, at most a quarter of the file system)"},
     {"zone", "TEXT", TEXT, FIELD(zone), NULL, "failure domain of this node"},
     {"leader-zones", "A,B,...", TEXT, FIELD(leader_zones), NULL,
      "not in this version"},

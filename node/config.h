@@ -20,6 +20,7 @@ struct node_config {
     char *tls_ca, *tls_cert, *tls_key; /* owned; refused for now */
     char *peer_tls_ca, *peer_tls_cert, *peer_tls_key; /* owned; likewise */
     bool insecure;
+    uint64_t disk_reserve;              /* bytes, 0 = default */
     char *gateway_secret, *admin_token; /* owned; may be NULL */
     uint64_t election_timeout_ms, heartbeat_ms;
     uint64_t retain_minute_s, retain_hour_s, retain_day_s;

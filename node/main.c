@@ -86,6 +86,7 @@ static int start_replica(struct node *n, struct errmsg *e)
         .leader_zones = c->leader_zones,
         .election_timeout_ms = (unsigned)c->election_timeout_ms,
         .heartbeat_ms = (unsigned)c->heartbeat_ms,
+        .disk_reserve = c->disk_reserve,
         .store = n->store,
         .on_event = on_event,
         .on_applied = on_applied,

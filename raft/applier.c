@@ -119,7 +119,12 @@ static void *applier_main(void *arg)
         bool last = atomic_load(&a->stopping);
         errands_run(&a->box);
         group_end(a);
-        atomic_store(&a->ticked_ms, clock_mono_ms());
+        uint64_t now_ms = clock_mono_ms();
+        space_beat(a->space, now_ms);
+        if (a->flush_put_off && !space_is_low(a->space) &&
+            !events_failed(a->events))
+            flush_store(a);
+        atomic_store(&a->ticked_ms, now_ms);
         if (last)
             break;
         wait_for_mail(a);
@@ -220,6 +225,11 @@ static void flush_run(struct errand *errand)
 
 static void flush_store(struct applier *a)
 {
+    /* A transaction that runs out of disk would end the process. The log holds
+     * all that it would write, and grows no more while there is no room. */
+    a->flush_put_off = space_is_tight(a->space);
+    if (a->flush_put_off)
+        return;
     struct errmsg e = {""};
     int rv = store_flush(a->store, &e);
     if (rv < 0) {

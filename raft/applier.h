@@ -5,6 +5,7 @@
 
 #include "raft/errand.h"
 #include "raft/events.h"
+#include "raft/space.h"
 
 #include <pthread.h>
 #include <semaphore.h>
@@ -18,6 +19,7 @@ enum {
 struct applier {
     struct store *store;      /* borrowed */
     struct events *events;    /* borrowed */
+    struct space *space;      /* borrowed; measured here */
     repl_applied_fn *applied; /* may be NULL */
     void *arg;
     mailbox_wake_fn *relieved; /* the backlog is gone; may be NULL */
@@ -36,6 +38,7 @@ struct applier {
 
     /* the applier's */
     uint64_t applied_index; /* of this group, 0 = nothing yet */
+    bool flush_put_off;     /* until there is room */
 };
 
 /* Starts the thread. ERR_NOMEM, ERR_IO. */

@@ -10,6 +10,13 @@ static struct guard *guard_of(struct raft_io *io)
     return CONTAINER_OF(io, struct guard, io);
 }
 
+int (*guard_fault)(enum guard_call call);
+
+static int fault(enum guard_call call)
+{
+    return guard_fault == NULL ? 0 : guard_fault(call);
+}
+
 static void disk_failed(struct guard *g, const char *what, int rv)
 {
     events_fatal(g->events, EXIT_RESTART, "disk",
@@ -32,6 +39,8 @@ struct watched_append {
 static void append_done(struct raft_io_append *own, int status)
 {
     struct watched_append *w = CONTAINER_OF(own, struct watched_append, own);
+    if (status == 0)
+        status = fault(GUARD_APPENDED);
     if (status != 0 && !w->guard->closing)
         disk_failed(w->guard, "append", status);
     w->cb(w->req, status);
@@ -52,7 +61,9 @@ static int guarded_append(struct raft_io *io, struct raft_io_append *req,
     w->req = req;
     w->cb = cb;
     w->own.cb = append_done;
-    int rv = g->inner.append(io, &w->own, entries, n, append_done);
+    int rv = fault(GUARD_APPEND);
+    if (rv == 0)
+        rv = g->inner.append(io, &w->own, entries, n, append_done);
     if (rv != 0) {
         disk_failed(g, "append", rv);
         free(w);
@@ -66,7 +77,9 @@ static int guarded_append(struct raft_io *io, struct raft_io_append *req,
 
 static int guarded_set_term(struct raft_io *io, raft_term term)
 {
-    int rv = guard_of(io)->inner.set_term(io, term);
+    int rv = fault(GUARD_SET_TERM);
+    if (rv == 0)
+        rv = guard_of(io)->inner.set_term(io, term);
     if (rv != 0)
         disk_failed(guard_of(io), "writing the term", rv);
     return rv;
@@ -74,7 +87,9 @@ static int guarded_set_term(struct raft_io *io, raft_term term)
 
 static int guarded_set_vote(struct raft_io *io, raft_id id)
 {
-    int rv = guard_of(io)->inner.set_vote(io, id);
+    int rv = fault(GUARD_SET_VOTE);
+    if (rv == 0)
+        rv = guard_of(io)->inner.set_vote(io, id);
     if (rv != 0)
         disk_failed(guard_of(io), "writing the vote", rv);
     return rv;
@@ -82,7 +97,9 @@ static int guarded_set_vote(struct raft_io *io, raft_id id)
 
 static int guarded_truncate(struct raft_io *io, raft_index index)
 {
-    int rv = guard_of(io)->inner.truncate(io, index);
+    int rv = fault(GUARD_TRUNCATE);
+    if (rv == 0)
+        rv = guard_of(io)->inner.truncate(io, index);
     if (rv != 0)
         disk_failed(guard_of(io), "truncate", rv);
     return rv;
@@ -99,6 +116,8 @@ static void put_done(struct raft_io_snapshot_put *own, int status)
 {
     struct watched_put *w = CONTAINER_OF(own, struct watched_put, own);
     w->guard->puts--;
+    if (status == 0)
+        status = fault(GUARD_SNAPSHOT_PUT_DONE);
     if (status != 0 && !w->guard->closing)
         disk_failed(w->guard, "snapshot", status);
     w->cb(w->req, status);
@@ -117,7 +136,9 @@ static int guarded_snapshot_put(struct raft_io *io, unsigned trailing,
     w->guard = g;
     w->req = req;
     w->cb = cb;
-    int rv = g->inner.snapshot_put(io, trailing, &w->own, snapshot, put_done);
+    int rv = fault(GUARD_SNAPSHOT_PUT);
+    if (rv == 0)
+        rv = g->inner.snapshot_put(io, trailing, &w->own, snapshot, put_done);
     if (rv != 0) {
         disk_failed(g, "snapshot", rv);
         free(w);
@@ -129,10 +150,32 @@ static int guarded_snapshot_put(struct raft_io *io, unsigned trailing,
 
 /* --- network -------------------------------------------------------------- */
 
+static bool has_commands(const struct raft_append_entries *m)
+{
+    for (unsigned i = 0; i < m->n_entries; i++)
+        if (m->entries[i].type == RAFT_COMMAND)
+            return true;
+    return false;
+}
+
 static int guarded_send(struct raft_io *io, struct raft_io_send *req,
                         const struct raft_message *message, raft_io_send_cb cb)
 {
     struct guard *g = guard_of(io);
+    /* Entries that the peer would throw away are not worth their bytes: as a
+     * heartbeat the message still says who leads, and probes. libraft keeps the
+     * original, to release what it holds of its log. */
+    struct raft_message heartbeat;
+    if (message->type == RAFT_APPEND_ENTRIES &&
+        message->append_entries.n_entries > 0 &&
+        g->peer_takes_entries != NULL &&
+        !g->peer_takes_entries(g->arg, message->server_id,
+                               has_commands(&message->append_entries))) {
+        heartbeat = *message;
+        heartbeat.append_entries.entries = NULL;
+        heartbeat.append_entries.n_entries = 0;
+        message = &heartbeat;
+    }
     /* A snapshot that was being read when the stop came is sent after libraft
      * closed its links: it would open one that nobody closes. */
     int rv = g->closing ? RAFT_CANCELED : g->inner.send(io, req, message, cb);
@@ -141,6 +184,19 @@ static int guarded_send(struct raft_io *io, struct raft_io_send *req,
     if (rv != 0)
         cb(req, rv);
     return 0;
+}
+
+/* Turns entries that there is no room for into a heartbeat: the leader is heard
+ * and answered that nothing was appended, so it neither commits by this node
+ * nor hurries, and sends them again a heartbeat later. What libraft's decoder
+ * made for them is freed as libraft would: the payload, to which the first
+ * entry's batch points, and the array. */
+static void put_off_entries(struct raft_append_entries *m)
+{
+    raft_free(m->entries[0].batch);
+    raft_free(m->entries);
+    m->entries = NULL;
+    m->n_entries = 0;
 }
 
 static void guarded_recv(struct raft_io *io, struct raft_message *message)
@@ -161,6 +217,9 @@ static void guarded_recv(struct raft_io *io, struct raft_message *message)
     if (message->type == RAFT_APPEND_ENTRIES) {
         term = message->append_entries.term;
         commit = message->append_entries.leader_commit;
+        if (message->append_entries.n_entries > 0 && g->takes_entries != NULL &&
+            !g->takes_entries(g->arg, has_commands(&message->append_entries)))
+            put_off_entries(&message->append_entries);
     } else if (message->type == RAFT_INSTALL_SNAPSHOT) {
         term = message->install_snapshot.term;
         commit = message->install_snapshot.last_index;

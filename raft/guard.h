@@ -26,6 +26,12 @@ struct guard {
     void (*loaded)(void *arg, const struct raft_snapshot *snapshot,
                    uint64_t start_index, const struct raft_entry *entries,
                    size_t count);
+    /* Does this node take entries now, and does that peer (as far as it is
+     * known)? @commands: there are others than a new leader's barrier and
+     * changes of the configuration. NULL: yes. What is not taken is sent again
+     * by libraft. */
+    bool (*takes_entries)(void *arg, bool commands);
+    bool (*peer_takes_entries)(void *arg, uint64_t peer_id, bool commands);
     void *arg;
 
     struct raft_io inner; /* the functions as libuv's backend set them */
@@ -37,6 +43,19 @@ struct guard {
     uint64_t leader_commit_first; /* what the first leader had committed */
     uint64_t stuck_ms, stored_index, watched_ms; /* watchdog */
 };
+
+/* Tests: what a write shall fail with, 0 = it does not; set before anything
+ * runs. */
+enum guard_call {
+    GUARD_APPEND,
+    GUARD_APPENDED, /* told by the callback */
+    GUARD_SET_TERM,
+    GUARD_SET_VOTE,
+    GUARD_TRUNCATE,
+    GUARD_SNAPSHOT_PUT,
+    GUARD_SNAPSHOT_PUT_DONE,
+};
+extern int (*guard_fault)(enum guard_call call);
 
 /* After raft_uv_init(&g->io, …), before raft_init. */
 void guard_install(struct guard *g);

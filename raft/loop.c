@@ -107,6 +107,8 @@ int repl_raft_open(struct repl *r,
     r->guard.events = &r->events;
     r->guard.raft = &r->raft;
     guard_install(&r->guard);
+    r->guard.takes_entries = space_takes_entries;
+    r->guard.peer_takes_entries = space_peer_takes_entries;
     snapshot_init(r);
     char address[MEMBER_ADDRESS_LENGTH_MAX + 1];
     member_address_join(r->name, r->address, address);

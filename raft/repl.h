@@ -10,6 +10,7 @@
 #include "raft/guard.h"
 #include "raft/identity.h"
 #include "raft/listener.h"
+#include "raft/space.h"
 #include "raft/submit.h"
 #include "raft/transport.h"
 
@@ -57,6 +58,7 @@ struct repl {
     struct mailbox submissions; /* struct submission */
     struct mailbox errands;     /* struct errand */
 
+    struct space space;
     struct applier applier;
 
     /* the loop's */

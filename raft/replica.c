@@ -64,6 +64,10 @@ static int open_all(struct repl *r, const struct repl_options *o,
     if (rv != 0)
         return rv;
     check_file_system(r);
+    rv = space_init(&r->space, r->data_dir, o->disk_reserve, &r->events, e);
+    if (rv != 0)
+        return rv;
+    r->applier.space = &r->space;
     r->applier.store = r->store;
     r->applier.events = &r->events;
     r->applier.applied = o->on_applied;

@@ -116,6 +116,8 @@ void status_facts(struct repl *r, uint64_t now_ms, struct repl_facts *out)
         .flushed_index = atomic_load(&r->applier.flushed_index),
         .heard_ms_ago = heard_ms == 0 ? UINT64_MAX : now_ms - heard_ms,
         .store_bytes = store_bytes(r, now_ms),
+        .disk_free_bytes = space_free_bytes(&r->space),
+        .disk_low = space_is_low(&r->space),
     };
     memcpy(out->zone, r->zone, sizeof out->zone);
     if (r->raft_open) {
@@ -129,7 +131,9 @@ void status_refresh(struct repl *r, uint64_t now_ms)
 {
     r->status_ms = now_ms;
     struct repl_status s = {.raft_id = r->identity.raft_id,
-                            .state = state_text(r)};
+                            .state = state_text(r),
+                            .disk_low = space_is_low(&r->space),
+                            .disk_free_bytes = space_free_bytes(&r->space)};
     memcpy(s.cluster_id, r->identity.cluster_id, sizeof s.cluster_id);
     if (r->raft_open)
         fill_raft(r, &s, now_ms);

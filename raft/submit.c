@@ -182,6 +182,10 @@ void submit_pump(struct repl *r)
         while ((order = queue_pop(&s->orders)) != NULL)
             order->done(order, ERR_AGAIN);
     }
+    if (r->leads && space_is_low(&r->space)) {
+        submit_fail_waiting(r, ERR_AGAIN); /* no room for the log */
+        return;
+    }
     if (r->leads) {
         while (r->ready && s->proposal_count < PROPOSALS_MAX &&
                (s->waiting.count > 0 || s->orders.count > 0) &&
@@ -334,7 +338,8 @@ static void on_tick_done(struct submission *s, int status)
 static void maybe_tick(struct repl *r, uint64_t now_ms)
 {
     struct submitter *s = &r->submitter;
-    if (!repl_may_propose(r) || now_ms - s->tick_checked_ms < TICK_CHECK_MS ||
+    if (!repl_may_propose(r) || space_is_low(&r->space) ||
+        now_ms - s->tick_checked_ms < TICK_CHECK_MS ||
         atomic_load(&s->tick_busy))
         return;
     s->tick_checked_ms = now_ms;

@@ -124,7 +124,7 @@ int cluster_try_start(struct cluster *c, size_t i, struct errmsg *e)
         .log_entries_max = c->log_entries_max,
         .tail_entries = c->tail_entries,
         .store = n->store,
-        .on_event = on_event,
+        .on_event = c->on_event != NULL ? c->on_event : on_event,
         .on_leader = on_leader,
         .on_applied = on_applied,
         .arg = n,

@@ -28,6 +28,7 @@ struct cluster {
     size_t count;
     unsigned log_entries_max, tail_entries; /* 0 = default */
     const char *zone;                       /* "zone-1" unless changed */
+    repl_event_fn *on_event;                /* NULL: kept in the nodes */
 };
 
 /* Directories and ports; nothing runs. */
