@@ -1,0 +1,215 @@
+/* What becomes of a cluster after the worst: a backup is restored, a survivor
+ * goes on alone. */
+#include "raft/recover.h"
+#include "raft/test/lone.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static struct lone n;
+
+static int set_up(void **state)
+{
+    (void)state;
+    lone_init(&n);
+    lone_start(&n, n.data);
+    lone_await_lead(&n);
+    lone_found(&n);
+    lone_add_location(&n, "north");
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    int failed = atomic_load(&n.fatal_code);
+    lone_deinit(&n);
+    return failed;
+}
+
+static void in_dir(char out[128], const char *name)
+{
+    snprintf(out, 128, "%s/%s", n.dir, name);
+}
+
+/* A backup of what is flushed. */
+static void back_up(const char *path)
+{
+    struct copy_info info;
+    struct errmsg e = {""};
+    char store[128];
+    lone_stop(&n);
+    in_dir(store, "data/store");
+    assert_int_equal(
+        store_open(&(struct store_options){.path = store}, &n.store, &e), 0);
+    assert_int_equal(store_copy(n.store, path, NULL, NULL, &info, &e), 0);
+    assert_true(info.applied_index > 0);
+    lone_stop(&n);
+}
+
+static struct recover_options options_for(const char *dir)
+{
+    return (struct recover_options){
+        .data_dir = dir, .name = "n1", .address = "localhost:0"};
+}
+
+static struct recover_report inspect(const char *dir)
+{
+    struct recover_report report;
+    struct errmsg e = {""};
+    int rv = recover_inspect(dir, &report, &e);
+    if (rv != 0)
+        print_message("%s\n", e.text);
+    assert_int_equal(rv, 0);
+    return report;
+}
+
+static void restore_ok(const char *dir, const char *copy)
+{
+    struct errmsg e = {""};
+    struct recover_options options = options_for(dir);
+    int rv = recover_restore(&options, copy, &e);
+    if (rv != 0)
+        print_message("%s\n", e.text);
+    assert_int_equal(rv, 0);
+}
+
+static void a_directory_in_use_is_not_looked_into(void **state)
+{
+    (void)state;
+    struct recover_report report;
+    struct errmsg e = {""};
+    assert_int_equal(recover_inspect(n.data, &report, &e), ERR_IO);
+    assert_non_null(strstr(e.text, "in use"));
+}
+
+static void a_stopped_directory_says_what_it_holds(void **state)
+{
+    (void)state;
+    struct repl_status status;
+    repl_status(n.repl, &status);
+    lone_stop(&n);
+    struct recover_report report = inspect(n.data);
+    assert_true(report.bootstrapped);
+    assert_true(report.raft_id == status.raft_id);
+    assert_memory_equal(report.cluster_id, status.cluster_id, CLUSTER_ID_SIZE);
+    assert_int_equal(report.locations, 1);
+    assert_int_equal(report.member_count, 1);
+    assert_true(report.last_index >= report.applied_index);
+    assert_true(report.applied_index > 0 && report.term > 0);
+}
+
+static void a_restored_backup_is_a_new_cluster_with_the_same_state(void **state)
+{
+    (void)state;
+    char copy[128], dir[128];
+    struct recover_report before = (lone_stop(&n), inspect(n.data));
+    in_dir(copy, "backup");
+    in_dir(dir, "restored");
+    back_up(copy);
+    restore_ok(dir, copy);
+    struct recover_report after = inspect(dir);
+    assert_memory_not_equal(after.cluster_id, before.cluster_id,
+                            CLUSTER_ID_SIZE);
+    assert_true(after.raft_id != before.raft_id);
+    assert_int_equal(after.applied_index, before.applied_index);
+    assert_int_equal(after.locations, 1);
+    assert_string_equal(after.members[0].address, "n1=localhost:0");
+
+    lone_start(&n, dir);
+    lone_await_lead(&n);
+    lone_add_location(&n, "south");
+    /* Indexes and terms only grow, so that nothing old looks new. */
+    struct repl_status status;
+    repl_status(n.repl, &status);
+    assert_true(status.commit_index > before.applied_index);
+    lone_stop(&n);
+    after = inspect(dir);
+    assert_int_equal(after.locations, 2);
+    assert_true(after.term > before.term);
+    /* And once more from its own log. */
+    lone_start(&n, dir);
+    lone_await_lead(&n);
+    lone_add_location(&n, "east");
+}
+
+static void a_backup_is_restored_into_an_empty_directory_only(void **state)
+{
+    (void)state;
+    char copy[128];
+    struct errmsg e = {""};
+    in_dir(copy, "backup");
+    back_up(copy);
+    struct recover_options options = options_for(n.data);
+    assert_int_equal(recover_restore(&options, copy, &e), ERR_EXISTS);
+    assert_non_null(strstr(e.text, "not empty"));
+    assert_int_equal(inspect(n.data).locations, 1);
+}
+
+static void a_file_that_is_no_backup_leaves_nothing(void **state)
+{
+    (void)state;
+    char copy[128], dir[128];
+    struct errmsg e = {""};
+    in_dir(copy, "backup");
+    in_dir(dir, "restored");
+    int fd = open(copy, O_WRONLY | O_CREAT, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, "no backup", 9), 9);
+    close(fd);
+    struct recover_options options = options_for(dir);
+    assert_true(recover_restore(&options, copy, &e) < 0);
+    assert_non_null(strstr(e.text, copy));
+    struct stat st;
+    assert_int_equal(stat(dir, &st), -1);
+}
+
+static void a_restore_that_was_cut_leaves_no_node(void **state)
+{
+    (void)state;
+    char copy[128], dir[128], identity[160];
+    struct recover_report report;
+    struct errmsg e = {""};
+    in_dir(copy, "backup");
+    in_dir(dir, "restored");
+    back_up(copy);
+    restore_ok(dir, copy);
+    /* Killed before the last step. */
+    snprintf(identity, sizeof identity, "%s/identity", dir);
+    assert_int_equal(unlink(identity), 0);
+    assert_int_equal(recover_inspect(dir, &report, &e), ERR_INVALID);
+    struct store *store;
+    char path[160];
+    snprintf(path, sizeof path, "%s/store", dir);
+    assert_int_equal(
+        store_open(&(struct store_options){.path = path}, &store, &e), 0);
+    struct repl_options options = {.name = "n1",
+                                   .data_dir = dir,
+                                   .election_timeout_ms = 500,
+                                   .heartbeat_ms = 50,
+                                   .store = store};
+    struct repl *repl;
+    assert_int_equal(repl_start(&options, &repl, &e), ERR_CORRUPT);
+    store_close(store);
+}
+
+int main(void)
+{
+#define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        CASE(a_directory_in_use_is_not_looked_into),
+        CASE(a_stopped_directory_says_what_it_holds),
+        CASE(a_restored_backup_is_a_new_cluster_with_the_same_state),
+        CASE(a_backup_is_restored_into_an_empty_directory_only),
+        CASE(a_file_that_is_no_backup_leaves_nothing),
+        CASE(a_restore_that_was_cut_leaves_no_node),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
