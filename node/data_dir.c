@@ -36,7 +36,8 @@ static bool is_expected(const char *name)
 {
     static const char *const names[] = {
         ".",    "..",    "lost+found",  "lock",
-        "raft", "store", "admin-token", "admin-token.new"};
+        "raft", "store", "admin-token", "admin-token.new",
+        "next", "fetch", "fetch.tmp",   "copies"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(name, names[i]) == 0)
             return true;

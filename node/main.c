@@ -207,6 +207,8 @@ static int run(const struct node_config *config, const sigset_t *signals)
     n->started_ms = clock_mono_ms();
     int rv = data_dir_take(config->data_dir, &lock_fd, &e);
     if (rv == 0)
+        rv = repl_adopt(config->data_dir, &e);
+    if (rv == 0)
         rv = start_all(n, &e);
     if (rv == 0) {
         serve(n, signals);

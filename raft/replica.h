@@ -76,6 +76,12 @@ struct repl_options {
     void *arg; /* for the callbacks */
 };
 
+/* Takes over what a fetch or a restore left ready in @data_dir, if there is
+ * something: before the store is opened, at every start. Nobody else may have
+ * the directory open. Killed at any point, the next call finishes it. ERR_IO,
+ * ERR_INVALID. */
+NODISCARD int repl_adopt(const char *data_dir, struct errmsg *e);
+
 /* Opens the data directory, binds the peer port, starts the threads. Returns
  * before there is a leader. ERR_INVALID, ERR_FOREIGN (directory of another
  * cluster), ERR_NEWER, ERR_CORRUPT (wipe it and rejoin), ERR_IO. */
