@@ -79,13 +79,7 @@ static void on_pong(struct out_link *out, const struct frame *frame)
         return;
     uint64_t rtt_ns = now_ns - frame->mono_ns;
     out->rtt_us = rtt_ns / 1000 + 1;
-    /* Its clock was read about half a round trip ago. A clock that is out of
-     * any calendar counts as one that is very wrong. */
-    int64_t theirs = frame->wall_ms > INT64_MAX / 4 ? INT64_MAX / 4
-                                                    : (int64_t)frame->wall_ms;
-    out->clock_offset_ms =
-        theirs + (int64_t)(rtt_ns / 2000000) - (int64_t)clock_wall_ms();
-    out->clock_ms = clock_mono_ms();
+    peer_clock_measure(&out->clock, frame->wall_ms, rtt_ns, now_ns / 1000000);
 }
 
 static int on_out_frame(struct link *link, const struct frame *frame)
@@ -245,16 +239,17 @@ size_t forward_pending(const struct repl *r)
     return count;
 }
 
-size_t forward_clock_offsets(struct repl *r, int64_t *offsets_ms)
+size_t forward_clock_offsets(struct repl *r, uint64_t wall_ms,
+                             int64_t *offsets_ms)
 {
     uint64_t now = clock_mono_ms();
     size_t count = 0;
     for (unsigned i = 0; i < r->raft.configuration.n; i++) {
         const struct raft_server *server = &r->raft.configuration.servers[i];
         const struct out_link *out = find_out(r, server->id);
-        if (server->role == RAFT_VOTER && out != NULL && out->clock_ms != 0 &&
-            now - out->clock_ms <= CLOCK_AGE_MS_MAX && count < PEERS_MAX)
-            offsets_ms[count++] = out->clock_offset_ms;
+        if (server->role == RAFT_VOTER && out != NULL &&
+            peer_clock_is_fresh(&out->clock, now) && count < PEERS_MAX)
+            offsets_ms[count++] = peer_clock_offset(&out->clock, wall_ms, now);
     }
     return count;
 }

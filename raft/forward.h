@@ -7,6 +7,7 @@
 #include "raft/dial.h"
 #include "raft/errand.h"
 #include "raft/link.h"
+#include "raft/logtime.h"
 #include "raft/submit.h"
 
 enum {
@@ -19,7 +20,6 @@ enum {
     /* The same (1 s: two pings) for one that leads no more and has records of
      * ours: the new leader could have them already. */
     OUSTED_SILENT_BEATS_MAX = 50,
-    CLOCK_AGE_MS_MAX = 10 * 1000,
 };
 
 /* To one peer. */
@@ -37,8 +37,7 @@ struct out_link {
     unsigned silent_beats; /* since the oldest unanswered ping */
     struct queue sent;     /* ->id: request id */
     uint64_t rtt_us;
-    int64_t clock_offset_ms; /* its wall clock minus ours */
-    uint64_t clock_ms;       /* monotonic, when that was measured; 0 = never */
+    struct peer_clock clock;
 };
 
 struct in_link;
@@ -66,9 +65,11 @@ void forward_send(struct repl *r, struct submission *s);
 /* How many submissions wait for an answer. */
 size_t forward_pending(const struct repl *r);
 
-/* Clock offsets of the other voters, as far as they are known. Returns how
- * many were put into @offsets_ms (room for PEERS_MAX). */
-size_t forward_clock_offsets(struct repl *r, int64_t *offsets_ms);
+/* Offsets of the other voters' clocks from ours, which says @wall_ms, as far as
+ * they are known. Returns how many were put into @offsets_ms (room for
+ * PEERS_MAX). */
+size_t forward_clock_offsets(struct repl *r, uint64_t wall_ms,
+                             int64_t *offsets_ms);
 
 const struct out_link *forward_peer(const struct repl *r, uint64_t peer_id);
 

@@ -3,6 +3,24 @@
 #include "base/assert.h"
 #include "raft/replica.h"
 
+void peer_clock_measure(struct peer_clock *c, uint64_t wall_ms, uint64_t rtt_ns,
+                        uint64_t mono_ms)
+{
+    /* Its clock was read about half a round trip ago. A clock that is out of
+     * any calendar counts as one that is very wrong. */
+    int64_t theirs = wall_ms > INT64_MAX / 4 ? INT64_MAX / 4 : (int64_t)wall_ms;
+    c->ahead_ms = theirs + (int64_t)(rtt_ns / 2000000) - (int64_t)mono_ms;
+    c->measured_ms = mono_ms;
+}
+
+int64_t peer_clock_offset(const struct peer_clock *c, uint64_t wall_ms,
+                          uint64_t mono_ms)
+{
+    return c->measured_ms == 0
+               ? 0
+               : c->ahead_ms + (int64_t)mono_ms - (int64_t)wall_ms;
+}
+
 /* Median of the offsets and our own zero. */
 static int64_t median(const int64_t *offsets_ms, size_t count)
 {

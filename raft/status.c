@@ -57,7 +57,8 @@ static void fill_node(struct repl *r, struct repl_node_status *node,
         status_facts(r, now_ms, &node->facts);
     } else if (out != NULL) {
         node->rtt_us = out->rtt_us;
-        node->clock_offset_ms = out->clock_offset_ms;
+        node->clock_offset_ms =
+            peer_clock_offset(&out->clock, clock_wall_ms(), clock_mono_ms());
         node->facts_ms = out->facts_ms;
         node->facts = out->facts;
     }

@@ -202,11 +202,12 @@ void submit_pump(struct repl *r)
 static uint64_t stamp_now(struct repl *r)
 {
     int64_t offsets[PEERS_MAX];
-    size_t count = forward_clock_offsets(r, offsets);
+    uint64_t wall_ms = clock_wall_ms();
+    size_t count = forward_clock_offsets(r, wall_ms, offsets);
     uint64_t floor = store_log_time_ms(r->store);
     if (r->submitter.last_stamp > floor)
         floor = r->submitter.last_stamp;
-    return logtime_stamp(clock_wall_ms(), offsets, count, floor);
+    return logtime_stamp(wall_ms, offsets, count, floor);
 }
 
 static void put_back(struct repl *r, struct queue *taken, int rv)

@@ -69,6 +69,32 @@ static void a_clock_before_1970_does_not_wrap(void **state)
     assert_int_equal(logtime_stamp(NOW, offsets, 2, 0), 0);
 }
 
+static void when_our_own_clock_jumps_the_offset_shows_it_at_once(void **state)
+{
+    (void)state;
+    enum { HOUR = 3600 * 1000, MONO = 77 };
+    struct peer_clock c = {0};
+    assert_false(peer_clock_is_fresh(&c, MONO));
+    assert_int_equal(peer_clock_offset(&c, NOW, MONO), 0);
+    peer_clock_measure(&c, NOW - 5, 10 * 1000000, MONO);
+    assert_int_equal(peer_clock_offset(&c, NOW, MONO), 0);
+    assert_int_equal(peer_clock_offset(&c, NOW + 300, MONO + 300), 0);
+    int64_t offsets[2];
+    offsets[0] = offsets[1] = peer_clock_offset(&c, NOW + HOUR, MONO + 100);
+    assert_int_equal(offsets[0], 100 - HOUR);
+    assert_int_equal(logtime_stamp(NOW + HOUR, offsets, 2, NOW), NOW + 100);
+    assert_true(peer_clock_is_fresh(&c, MONO + PEER_CLOCK_AGE_MS_MAX));
+    assert_false(peer_clock_is_fresh(&c, MONO + PEER_CLOCK_AGE_MS_MAX + 1));
+}
+
+static void a_clock_out_of_any_calendar_is_only_very_wrong(void **state)
+{
+    (void)state;
+    struct peer_clock c = {0};
+    peer_clock_measure(&c, UINT64_MAX, 0, 5);
+    assert_true(peer_clock_offset(&c, NOW, 5) > INT64_MAX / 8);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -79,6 +105,8 @@ int main(void)
         cmocka_unit_test(one_wrong_clock_of_three_moves_nothing),
         cmocka_unit_test(of_two_that_disagree_the_earlier_is_taken),
         cmocka_unit_test(a_clock_before_1970_does_not_wrap),
+        cmocka_unit_test(when_our_own_clock_jumps_the_offset_shows_it_at_once),
+        cmocka_unit_test(a_clock_out_of_any_calendar_is_only_very_wrong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
