@@ -27,7 +27,7 @@ NODISCARD int gateway_order_make(const struct roster *r,
                                  struct gateway_order *out);
 void gateway_order_deinit(struct gateway_order *o);
 /* The array of GatewayState; returns whether one of them is connected. */
-bool out_gateways(struct json_out *o, const struct roster *r,
+bool out_gateways(struct http_request *rq, const struct roster *r,
                   const struct gateway_order *order, const struct location *l);
 
 /* api_device.c */

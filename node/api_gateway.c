@@ -3,8 +3,6 @@
  * peer_disconnect_threshold. See api.h. */
 #include "node/api.h"
 
-#include "base/clock.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -57,10 +55,9 @@ static size_t lower_bound(const struct gateway_order *o, uint64_t key)
 }
 
 static bool out_gateway(struct json_out *o, const struct gateway *g,
-                        const struct location *l)
+                        const struct location *l, uint64_t now_ms)
 {
-    uint64_t now = clock_wall_ms();
-    uint64_t quiet = now > g->seen_ms ? now - g->seen_ms : 0;
+    uint64_t quiet = now_ms > g->seen_ms ? now_ms - g->seen_ms : 0;
     bool connected = g->seen_ms != 0 &&
                      quiet <= (uint64_t)l->peer_disconnect_threshold_s * 1000;
     char uid[40], seen[TIME_TEXT_SIZE];
@@ -85,9 +82,11 @@ static bool out_gateway(struct json_out *o, const struct gateway *g,
     return connected;
 }
 
-bool out_gateways(struct json_out *o, const struct roster *r,
+bool out_gateways(struct http_request *rq, const struct roster *r,
                   const struct gateway_order *order, const struct location *l)
 {
+    struct json_out *o = &rq->json;
+    uint64_t now_ms = node_now_ms(rq->node);
     bool any = false;
     out_array(o);
     for (size_t i = lower_bound(order, (uint64_t)l->id << 32);
@@ -95,7 +94,7 @@ bool out_gateways(struct json_out *o, const struct roster *r,
         const struct gateway *g =
             roster_gateway(r, (uint32_t)(order->keys[i] & UINT32_MAX));
         if (g != NULL)
-            any = out_gateway(o, g, l) || any;
+            any = out_gateway(o, g, l, now_ms) || any;
     }
     out_array_end(o);
     return any;
@@ -117,7 +116,7 @@ void api_gateway_list(struct http_request *rq)
          l = roster_next_location(r, l->id)) {
         snprintf(id, sizeof id, "%u", l->id);
         out_key(&rq->json, id);
-        (void)out_gateways(&rq->json, r, &order, l);
+        (void)out_gateways(rq, r, &order, l);
     }
     out_object_end(&rq->json);
     roster_read_unlock(r);
@@ -137,7 +136,7 @@ void api_gateway_list_of_location(struct http_request *rq)
         return;
     }
     if (gateway_order_make(r, &order) == 0) {
-        (void)out_gateways(&rq->json, r, &order, l);
+        (void)out_gateways(rq, r, &order, l);
         http_answer(rq, 200);
     } else {
         http_error(rq, 503, "overload", "out of memory");

@@ -2,7 +2,6 @@
  * (reference: defguard-1.x.md, sections 3.1 and 4). See api.h. */
 #include "node/api.h"
 
-#include "base/clock.h"
 #include "node/http_route.h"
 #include "node/token.h"
 #include "node/wg_text.h"
@@ -47,10 +46,11 @@ const struct body_schema location_schema = {
 /* --- answers -------------------------------------------------------------- */
 
 /* WireguardNetworkInfo of defguard, without the private key. */
-static void out_location(struct json_out *o, const struct roster *r,
+static void out_location(struct http_request *rq, const struct roster *r,
                          const struct gateway_order *order,
                          const struct location *l)
 {
+    struct json_out *o = &rq->json;
     char key[KEY_TEXT_SIZE];
     key_format(l->public_key, key);
     out_object(o);
@@ -76,7 +76,7 @@ static void out_location(struct json_out *o, const struct roster *r,
     out_key(o, "allowed_groups");
     out_comma_list(o, "");
     out_key(o, "gateways");
-    bool connected = out_gateways(o, r, order, l);
+    bool connected = out_gateways(rq, r, order, l);
     out_member_bool(o, "connected", connected);
     out_object_end(o);
 }
@@ -92,7 +92,7 @@ static void answer_location(struct http_request *rq, uint32_t id, int status)
     } else if (gateway_order_make(r, &order) != 0) {
         http_error(rq, 503, "overload", "out of memory");
     } else {
-        out_location(&rq->json, r, &order, l);
+        out_location(rq, r, &order, l);
         http_answer(rq, status);
     }
     roster_read_unlock(r);
@@ -110,7 +110,7 @@ void api_location_list(struct http_request *rq)
         out_array(&rq->json);
         for (const struct location *l = roster_next_location(r, 0); l != NULL;
              l = roster_next_location(r, l->id))
-            out_location(&rq->json, r, &order, l);
+            out_location(rq, r, &order, l);
         out_array_end(&rq->json);
         http_answer(rq, 200);
     }
@@ -265,7 +265,7 @@ void api_location_token(struct http_request *rq)
     bool there = roster_location(r, rq->id) != NULL;
     if (there && settings != NULL && settings->present)
         token = gateway_token_make(settings->gateway_secret, rq->id,
-                                   clock_wall_ms() / 1000);
+                                   node_now_ms(rq->node) / 1000);
     roster_read_unlock(r);
     if (!there) {
         http_error(rq, 404, "not_found", "location: not found");

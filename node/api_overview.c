@@ -2,7 +2,6 @@
  * "HTTP"; the reading itself is store/query.h. See api.h. */
 #include "node/api.h"
 
-#include "base/clock.h"
 #include "node/wg_text.h"
 #include "store/query.h"
 
@@ -61,7 +60,7 @@ static int read_location(struct http_request *rq, struct overview *v)
 static int read_range(struct http_request *rq, struct overview *v)
 {
     const char *from = http_param(rq, "from"), *to = http_param(rq, "to");
-    uint64_t now_ms = clock_wall_ms(), from_ms = 0, to_ms = now_ms;
+    uint64_t now_ms = node_now_ms(rq->node), from_ms = 0, to_ms = now_ms;
     const uint64_t step = BY_MINUTE;
     if (to != NULL && time_parse(to, &to_ms) != 0)
         return refuse(rq, "to: must be an RFC 3339 time or Unix seconds");

@@ -3,7 +3,6 @@
  * series is never cut, and a reset loses nothing. See api.h. */
 #include "node/api.h"
 
-#include "base/clock.h"
 #include "store/query.h"
 
 #include <stdlib.h>
@@ -159,7 +158,7 @@ static void answer_stats(struct http_request *rq, const struct query *q,
                          const struct answer *a, const struct seen_list *seen)
 {
     struct json_out *o = &rq->json;
-    uint64_t now_s = clock_wall_ms() / 1000;
+    uint64_t now_s = node_now_ms(rq->node) / 1000;
     struct activity current = count_since(seen, now_s - CURRENT_S);
     struct activity active = count_since(seen, q->from_s);
     const struct series *s = a->series_count > 0 ? &a->series[0] : NULL;
@@ -184,7 +183,7 @@ static void answer_stats(struct http_request *rq, const struct query *q,
 static int read_range(struct http_request *rq, struct query *q)
 {
     const char *from = http_param(rq, "from"), *to = http_param(rq, "to");
-    uint64_t now_ms = clock_wall_ms();
+    uint64_t now_ms = node_now_ms(rq->node);
     uint64_t from_ms = now_ms - DEFAULT_RANGE_MS, to_ms = now_ms;
     const char *message = NULL;
     if (from != NULL && time_parse(from, &from_ms) != 0)

@@ -23,6 +23,12 @@ static bool has_caught_up(struct node *n, const struct repl_status *status)
     return status->heard_ms != 0 && atomic_load(&n->caught_up);
 }
 
+uint64_t node_now_ms(const struct node *n)
+{
+    uint64_t wall_ms = clock_wall_ms(), log_ms = store_log_time_ms(n->store);
+    return wall_ms > log_ms ? wall_ms : log_ms;
+}
+
 bool node_is_ready(struct node *n)
 {
     if (atomic_load(&n->was_ready))

@@ -42,6 +42,10 @@ struct node {
  * was first heard since the start; or nobody was heard for 2 minutes. */
 bool node_is_ready(struct node *n);
 
+/* Unix ms of now, for readers and tokens: this machine's clock, or log time
+ * where the clock is behind that of the cluster. */
+uint64_t node_now_ms(const struct node *n);
+
 /* --- rpc_server.c: the gateways' side, on the grpc thread ---------------- */
 
 /* Binds (port 0 picks one; node->grpc_address says which), starts the thread.

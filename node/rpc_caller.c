@@ -3,7 +3,6 @@
  * them: reference sections 1.3 to 1.5. */
 #include "node/rpc_call.h"
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "node/token.h"
 
@@ -98,8 +97,8 @@ static bool check_token(struct call *c, struct bytes token)
         token.data += sizeof bearer - 1;
         token.size -= sizeof bearer - 1;
     }
-    int rv = gateway_token_check(secret, token, clock_wall_ms() / 1000,
-                                 &c->location);
+    int rv = gateway_token_check(
+        secret, token, node_now_ms(c->server->node) / 1000, &c->location);
     free(secret);
     if (rv != 0)
         refuse_token(c, BAD_TOKEN, "Invalid token");
