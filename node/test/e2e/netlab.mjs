@@ -112,7 +112,11 @@ export class LabNode extends Node {
     readdress(address) {
         const host = `${SUBNET}.${address}`;
         sh(`ip -n ${this.name} address flush dev eth0
-            ip -n ${this.name} address add ${host}/23 dev eth0`);
+            ip -n ${this.name} address add ${host}/23 dev eth0
+            ip neighbour flush all`);
+        for (const node of this.cluster.nodes) {
+            sh(`ip -n ${node.name} neighbour flush all`);
+        }
         const { peer } = this;
         this.moveTo(host);
         this.peer = peer;
@@ -141,6 +145,12 @@ export class LabNode extends Node {
         ];
     }
 
+    // A frozen process dies of SIGKILL only.
+    async kill(signal) {
+        if (this.frozen) this.thaw();
+        return super.kill(signal);
+    }
+
     freeze() {
         this.frozen = true;
         this.freezes += 1;
@@ -159,7 +169,7 @@ export class LabCluster extends Cluster {
     // @zones: of each node; traffic between two zones of which @far(a, b) is
     // true takes @delayMs each way.
     static async create({ size = 5, extraArgs = [], label = 'lab', zones = [],
-        far = () => false, delayMs = 40, tls = null } = {}) {
+        far = () => false, delayMs = 40, tls = null, prepare = () => {} } = {}) {
         const cluster = new this();
         cluster.setUp(label, extraArgs);
         Object.assign(cluster, { far, tls });
@@ -168,16 +178,18 @@ export class LabCluster extends Cluster {
             node.zone = zones[i - 1] ?? '';
             cluster.nodes.push(node);
             node.plug();
+            prepare(node);
         }
         cluster.writeHosts();
         await cluster.startWan(delayMs);
         return cluster;
     }
 
-    // What the names mean, now. In place: every node holds the file mounted.
-    writeHosts() {
+    // What the names mean, now; only those of @known mean anything. In place:
+    // every node holds the file mounted.
+    writeHosts(known = () => true) {
         for (const node of this.nodes) {
-            const lines = this.nodes.map((other) =>
+            const lines = this.nodes.filter(known).map((other) =>
                 `${this.addressFor(node, other)} ${other.name}.lab\n`);
             fs.writeFileSync(node.hostsFile,
                 `127.0.0.1 localhost\n${lines.join('')}`);
@@ -246,19 +258,23 @@ export class LabCluster extends Cluster {
         await this.allow(() => true);
     }
 
-    // Everybody answers, follows one leader and has applied what it committed.
+    // Everybody answers, follows one leader, and has applied what that had
+    // committed when it was first seen. Returns the leader.
     async settled(timeoutMs = 60000) {
+        let goal = null;
         return until('one leader that all follow', async () => {
             const all = await Promise.all(this.running.map((node) =>
                 node.metrics()));
             const leads = all.filter((m) => m.holdfast_raft_is_leader === 1);
             if (leads.length !== 1) return false;
-            const [{ holdfast_raft_term: term,
-                holdfast_raft_commit_index: commit }] = leads;
+            const { holdfast_raft_term: term } = leads[0];
+            if (goal?.term !== term) {
+                goal = { term, commit: leads[0].holdfast_raft_commit_index };
+            }
             const together = all.every((m) =>
                 m.holdfast_raft_has_leader === 1 &&
                 m.holdfast_raft_term === term &&
-                m.holdfast_raft_applied_index >= commit);
+                m.holdfast_raft_applied_index >= goal.commit);
             return together && this.running[all.indexOf(leads[0])];
         }, timeoutMs);
     }

@@ -11,6 +11,7 @@ import { Random, seedFromEnvironment } from './random.mjs';
 const PATIENCE_MS = 60000; // nothing here is about speed on a busy machine
 
 export class Ordeal {
+    // @options: of LabCluster.create, and prepare(node) before the first start.
     static async start(options) {
         const ordeal = new Ordeal();
         ordeal.rng = new Random(seedFromEnvironment());
@@ -52,6 +53,25 @@ export class Ordeal {
         };
     }
 
+    // Gateways learn where the nodes are now.
+    tellAddresses() {
+        const { nodes } = this.cluster;
+        for (const gateway of this.load.all()) {
+            gateway.addresses = nodes.map((node) => node.grpc);
+        }
+        for (const node of nodes) this.localOf(node).addresses = [node.grpc];
+    }
+
+    forgetGaps(...nodes) {
+        for (const node of nodes) this.localOf(node).longestGapMs = 0;
+    }
+
+    // The longest time between two acknowledgements at any of @nodes.
+    longestGap(...nodes) {
+        return Math.max(...nodes.map((node) =>
+            this.localOf(node).longestGapMs));
+    }
+
     localOf(node) {
         return this.local[this.cluster.nodes.indexOf(node)];
     }
@@ -90,8 +110,13 @@ export class Ordeal {
             await fault(leader, others);
         } finally {
             await cluster.heal();
-            for (const node of cluster.nodes) if (node.frozen) node.thaw();
+            for (const node of cluster.nodes) {
+                if (node.frozen) node.thaw();
+                if (!node.running) node.start();
+            }
         }
+        await Promise.all(cluster.nodes.map((node) =>
+            node.ready(PATIENCE_MS)));
         await this.recovered();
     }
 
