@@ -43,6 +43,12 @@ void api_network_device_list(struct http_request *rq);
 void api_network_device_get(struct http_request *rq);
 void api_network_device_delete(struct http_request *rq);
 
+/* api_token.c */
+extern const struct body_schema token_schema;
+void api_token_list(struct http_request *rq);
+void api_token_create(struct http_request *rq);
+void api_token_revoke(struct http_request *rq);
+
 /* api_overview.c */
 void api_overview(struct http_request *rq);
 

@@ -70,6 +70,12 @@ const struct http_route api_routes[] = {
     CHANGE(HTTP_POST, "/api/v1/device/{username}", api_device_create,
            &device_schema, "Add a user's device to all locations"),
 
+    READ("/api/v1/token", api_token_list, NULL, "API tokens, by name"),
+    WRITE(HTTP_POST, "/api/v1/token", api_token_create, &token_schema,
+          "Make an admin token; it is shown this once"),
+    CHANGE(HTTP_DELETE, "/api/v1/token/{id}", api_token_revoke, NULL,
+           "Revoke an API token; not the last one"),
+
     READ("/api/v1/overview", api_overview, overview_params,
          "Traffic: upload is what gateways sent to peers"),
     READ("/api/v1/cluster", api_cluster, NULL,

@@ -213,6 +213,12 @@ const struct gateway *roster_next_gateway(const struct roster *r,
     return id_table_next(&r->gateways, after);
 }
 
+const struct api_token *roster_next_api_token(const struct roster *r,
+                                              uint32_t after)
+{
+    return id_table_next(&r->tokens, after);
+}
+
 struct roster_counts roster_count(const struct roster *r)
 {
     return (struct roster_counts){.locations = r->locations.count,

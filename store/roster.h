@@ -104,6 +104,8 @@ const struct location *roster_next_location(const struct roster *r,
 const struct device *roster_next_device(const struct roster *r, uint32_t after);
 const struct gateway *roster_next_gateway(const struct roster *r,
                                           uint32_t after);
+const struct api_token *roster_next_api_token(const struct roster *r,
+                                              uint32_t after);
 
 /* The device's place in a location; NULL if it has none there. */
 const struct attachment *device_attachment(const struct device *d,

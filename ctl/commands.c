@@ -1,0 +1,191 @@
+/* The rows of the table (command.h), in the order in which help shows them. */
+#include "ctl/run.h"
+
+#define BIT(flag) (1u << (flag))
+
+const struct flag flags[FLAG_COUNT] = {
+    [FLAG_ENDPOINTS] = {"endpoints", "LIST", "http://127.0.0.1:8000",
+                        "HOLDFASTCTL_ENDPOINTS", "nodes", 0},
+    [FLAG_TOKEN] = {"token", "TOKEN", NULL, "HOLDFASTCTL_TOKEN",
+                    "admin token; ps shows it: better --token-file", 0},
+    [FLAG_TOKEN_FILE] = {"token-file", "FILE", NULL, NULL,
+                         "file with the admin token", 0},
+    [FLAG_CACERT] = {"cacert", "FILE", NULL, "HOLDFASTCTL_CACERT",
+                     "CA certificates for https (PEM)", 0},
+    [FLAG_TIMEOUT] = {"timeout", "TIME", "15s", NULL,
+                      "longest wait for an answer", 0},
+    [FLAG_OUTPUT] = {"write-out", "table|json", "table", NULL,
+                     "json is stable, for scripts", 'w'},
+    [FLAG_HELP] = {"help", NULL, NULL, NULL, "of a command: COMMAND --help",
+                   'h'},
+    [FLAG_VERSION] = {"version", NULL, NULL, NULL, "print the version", 0},
+    [FLAG_CLUSTER] = {"cluster", NULL, NULL, NULL,
+                      "all nodes of the cluster, not only --endpoints", 0},
+    [FLAG_UNDO] = {"undo", NULL, NULL, NULL, "end draining", 0},
+    [FLAG_YES] = {"yes", NULL, NULL, NULL, "do not ask on the terminal", 'y'},
+    [FLAG_WAIT] = {"wait", "TIME", "10m", NULL,
+                   "wait for the new node; 0: do not", 0},
+    [FLAG_ADDRESS] = {"address", "CIDR,...", NULL, NULL,
+                      "the gateway's addresses in the VPN", 0},
+    [FLAG_VPN_HOST] = {"vpn-host", "HOST", NULL, NULL,
+                       "host name or address that clients dial", 0},
+    [FLAG_VPN_PORT] = {"vpn-port", "PORT", "51820", NULL,
+                       "UDP port of the gateway", 0},
+    [FLAG_ALLOWED_IPS] = {"allowed-ips", "CIDR,...", NULL, NULL,
+                          "what clients route into the tunnel", 0},
+    [FLAG_DNS] = {"dns", "LIST", NULL, NULL, "name servers of clients", 0},
+    [FLAG_KEEPALIVE] = {"keepalive", "SEC", "25", NULL,
+                        "persistent keepalive of clients", 0},
+    [FLAG_DISCONNECT_AFTER] = {"disconnect-after", "SEC", "300", NULL,
+                               "silence that counts as disconnected", 0},
+    [FLAG_ACCEPT_UNKNOWN] = {"accept-unknown-peers", NULL, NULL, NULL,
+                             "unknown keys become unclaimed devices", 0},
+    [FLAG_USER] = {"user", "NAME", NULL, NULL,
+                   "a user's device: it goes to all locations", 0},
+    [FLAG_LOCATION] = {"location", "ID|NAME", NULL, NULL, "only this location",
+                       0},
+    [FLAG_DESCRIPTION] = {"description", "TEXT", NULL, NULL, "shown to people",
+                          0},
+    [FLAG_SECONDS] = {"seconds", "N", "3", NULL, "how long to write", 0},
+};
+
+const struct noun nouns[] = {
+    {"endpoint", "what the nodes say of themselves"},
+    {"member", "who belongs to the cluster"},
+    {"leader", "hand leadership over"},
+    {"drain", "empty a node before maintenance"},
+    {"snapshot", "copies of the store"},
+    {"location", "VPN locations, tokens of gateways"},
+    {"device", "WireGuard peers"},
+    {"token", "admin tokens of the API"},
+    {"gateway", "who reports, and when it last did"},
+    {"check", "are disk and network fast enough?"},
+    {"doctor", "look at everything, say what to do"},
+    {"completion", "for bash, zsh or fish"},
+};
+const size_t noun_count = sizeof nouns / sizeof *nouns;
+
+const struct command commands[] = {
+    {"endpoint", "status", "", 0, 0, BIT(FLAG_CLUSTER),
+     "one line for each node",
+     "Asks every endpoint for its role, log positions and sizes. With "
+     "--cluster one endpoint is asked what it knows of all nodes. LAG is "
+     "counted in log entries behind the newest commit that any of them knows; "
+     "CLOCK OFFSET is relative to the node that was asked.",
+     "endpoint status --cluster", run_endpoint_status},
+    {"endpoint", "health", "", 0, 0, BIT(FLAG_CLUSTER),
+     "does each node live, serve and see a leader?",
+     "A node is healthy when all its loops tick, its replica can answer and it "
+     "knows a leader. Exit code 1 if one is not.",
+     "endpoint health -w json", run_endpoint_health},
+    {"endpoint", "hash", "", 0, 0, BIT(FLAG_CLUSTER),
+     "prove that the replicas agree",
+     "Has every node hash its state at one log index and compares. Exit code 1 "
+     "if they differ or one does not answer. Writes one small log entry.",
+     "endpoint hash --cluster", run_endpoint_hash},
+
+    {"member", "list", "", 0, 0, 0, "names, roles and addresses",
+     "The members as one node sees them.", "member list", run_member_list},
+    {"member", "add", "NAME=HOST:PORT", 1, 1, BIT(FLAG_WAIT),
+     "bring a new node in",
+     "Prints the flags with which to start holdfast-node on the new host, then "
+     "waits until that node has joined, fetched the store and become voter or "
+     "standby. HOST:PORT is its peer address. The cluster itself decides when "
+     "it votes. Ctrl-C ends only the waiting.",
+     "member add d=d.example:7600", run_member_add},
+    {"member", "remove", "NAME", 1, 1, BIT(FLAG_YES),
+     "take a node out for good",
+     "Refused where it would leave fewer healthy voters than a quorum. Stop "
+     "the node afterwards; to come back it needs an empty data directory.",
+     "member remove c", run_member_remove},
+    {"member", "promote", "NAME", 1, 1, 0, "let a standby vote",
+     "Also ends an earlier demote: the cluster may move it by itself again.",
+     "member promote d", run_member_promote},
+    {"member", "demote", "NAME", 1, 1, 0, "take a voter's vote",
+     "The node stays as a standby, with all data, until it is promoted.",
+     "member demote c", run_member_demote},
+
+    {"leader", "transfer", "[NAME]", 0, 1, 0, "make another node the leader",
+     "Without a name the cluster chooses who is best.", "leader transfer b",
+     run_leader_transfer},
+    {"drain", NULL, "", 0, 0, BIT(FLAG_UNDO), "empty a node before maintenance",
+     "The node behind the one endpoint gives leadership away, takes none and "
+     "sends gateways elsewhere; it stays a member and keeps its copy. --undo "
+     "ends it, and so does a restart.",
+     "--endpoints http://c.example:8000 drain", run_drain},
+
+    {"snapshot", "save", "FILE", 1, 1, 0, "copy a running node's store",
+     "Streams a consistent copy from the first endpoint into FILE.part, checks "
+     "its SHA-256, renames it to FILE and writes FILE.sha256 for sha256sum -c. "
+     "The file holds private keys: it is made readable to its owner only.",
+     "snapshot save /backup/holdfast.mdb", run_snapshot_save},
+    {"snapshot", "status", "FILE", 1, 1, 0, "what a copy holds",
+     "Reads the file, without any node. Exit code 1 if it is damaged or is "
+     "not what FILE.sha256 says.",
+     "snapshot status /backup/holdfast.mdb", run_snapshot_status},
+
+    {"location", "list", "", 0, 0, 0, "all locations", "", "location list",
+     run_location_list},
+    {"location", "create", "NAME", 1, 1,
+     BIT(FLAG_ADDRESS) | BIT(FLAG_VPN_HOST) | BIT(FLAG_VPN_PORT) |
+         BIT(FLAG_ALLOWED_IPS) | BIT(FLAG_DNS) | BIT(FLAG_KEEPALIVE) |
+         BIT(FLAG_DISCONNECT_AFTER) | BIT(FLAG_ACCEPT_UNKNOWN),
+     "make a location", "The cluster makes its WireGuard key pair.",
+     "location create hq --address 10.6.0.1/24 --vpn-host vpn.example",
+     run_location_create},
+    {"location", "delete", "ID|NAME", 1, 1, BIT(FLAG_YES),
+     "delete a location and its gateways", "", "location delete office",
+     run_location_delete},
+    {"location", "token", "ID|NAME", 1, 1, 0,
+     "what its gateways are started with",
+     "Prints the gateway token and the URL for holdfast-gateway or defguard's.",
+     "location token office", run_location_token},
+
+    {"device", "list", "", 0, 0, 0, "all devices", "", "device list",
+     run_device_list},
+    {"device", "add", "NAME PUBLIC-KEY", 2, 2,
+     BIT(FLAG_USER) | BIT(FLAG_LOCATION) | BIT(FLAG_DESCRIPTION),
+     "add a WireGuard peer",
+     "With --user it gets an address in every location, with --location only "
+     "there. Prints the client's configuration; the private key stays with "
+     "the client.",
+     "device add laptop \"$(wg pubkey <key)\" --user ann", run_device_add},
+    {"device", "delete", "ID|NAME|KEY", 1, 1, BIT(FLAG_YES), "delete a device",
+     "Its history stays.", "device delete laptop", run_device_delete},
+
+    {"token", "list", "", 0, 0, 0, "all admin tokens, by name", "",
+     "token list", run_token_list},
+    {"token", "create", "NAME", 1, 1, 0, "make an admin token",
+     "It is shown this once: the cluster keeps only its hash.",
+     "token create backup-job", run_token_create},
+    {"token", "revoke", "ID|NAME", 1, 1, BIT(FLAG_YES), "end an admin token",
+     "The last one cannot be revoked.", "token revoke backup-job",
+     run_token_revoke},
+
+    {"gateway", "list", "", 0, 0, BIT(FLAG_LOCATION),
+     "gateways and when they were heard", "", "gateway list --location office",
+     run_gateway_list},
+
+    {"check", "disk", "DIR", 1, 1, BIT(FLAG_SECONDS),
+     "is this disk fast enough for the log?",
+     "Writes 4 to 128 KiB at a time to a file of 8 MiB, each write durable "
+     "before the next, as the log does, and removes it. Run it on the disk of "
+     "the data directory, on an idle host and on a busy one. Exit code 1 if "
+     "the disk is too slow for the default --election-timeout.",
+     "check disk /var/lib/holdfast", run_check_disk},
+    {"check", "net", "", 0, 0, BIT(FLAG_CLUSTER),
+     "round trips between nodes, and timeouts for them",
+     "Asks every endpoint for its last pings and recommends --heartbeat and "
+     "--election-timeout. Exit code 1 if two nodes do not hear each other.",
+     "check net --cluster", run_check_net},
+    {"doctor", NULL, "", 0, 0, BIT(FLAG_CLUSTER),
+     "look at everything, say what to do",
+     "Exit code 1 if a check is [FAIL]; a [warn] is none.", "doctor --cluster",
+     run_doctor},
+
+    {"completion", NULL, "bash|zsh|fish", 1, 1, 0, "for bash, zsh or fish",
+     "Prints the script. For bash put it into the directory "
+     "/usr/share/bash-completion/completions, under the name holdfastctl.",
+     "completion bash", run_completion},
+};
+const size_t command_count = sizeof commands / sizeof *commands;

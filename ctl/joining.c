@@ -1,0 +1,189 @@
+/* member add: the cluster admits whoever knocks with a good hello, so adding a
+ * node is starting it with the right flags. Says which, then watches. */
+#include "ctl/run.h"
+#include "ctl/survey.h"
+#include "ctl/text.h"
+#include "ctl/view.h"
+
+#include "base/clock.h"
+
+#include <stdio.h>
+#include <time.h>
+
+enum { NAME_LENGTH_MAX = 63, ADDRESS_LENGTH_MAX = 261, LOOK_EVERY_MS = 1000 };
+
+struct newcomer {
+    char name[NAME_LENGTH_MAX + 1];
+    char address[ADDRESS_LENGTH_MAX + 1]; /* host:port */
+};
+
+static int parse(const char *text, struct newcomer *n, struct errmsg *e)
+{
+    const char *equals = strchr(text, '=');
+    const char *colon = strrchr(text, ':');
+    size_t length = equals != NULL ? (size_t)(equals - text) : 0;
+    uint64_t port;
+    if (length == 0 || length > NAME_LENGTH_MAX || colon == NULL ||
+        colon <= equals + 1 || strlen(equals + 1) > ADDRESS_LENGTH_MAX ||
+        !number_parse(colon + 1, 65535, &port) || port == 0)
+        return errmsg_set(e, ERR_INVALID,
+                          "%s: NAME=HOST:PORT is wanted, such as "
+                          "d=d.example:7600",
+                          text);
+    snprintf(n->name, sizeof n->name, "%.*s", (int)length, text);
+    snprintf(n->address, sizeof n->address, "%s", equals + 1);
+    return 0;
+}
+
+/* A name or address that a member has already is a mistake to be told now. */
+static int check(const json_t *cluster, const struct newcomer *n,
+                 struct errmsg *e)
+{
+    size_t i;
+    json_t *node;
+    json_array_foreach(json_object_get(cluster, "nodes"), i, node)
+    {
+        const char *name = view_text(node, "name");
+        bool here = view_bool(node, "connected") &&
+                    strcmp(view_text(node, "role"), "joining") != 0;
+        if (strcmp(name, n->name) == 0 && here)
+            return errmsg_set(e, ERR_EXISTS,
+                              "%s is a member already, at %s, and runs", name,
+                              view_text(node, "address"));
+        if (strcmp(name, n->name) != 0 &&
+            strcmp(view_text(node, "address"), n->address) == 0)
+            return errmsg_set(e, ERR_EXISTS, "%s is the address of %s",
+                              n->address, name);
+    }
+    return 0;
+}
+
+static void print_flags(const struct ctl *c, const json_t *cluster,
+                        const struct newcomer *n)
+{
+    size_t i, count = 0;
+    json_t *node;
+    bool tls = strncmp(c->client.endpoints[0], "https://", 8) == 0;
+    printf("On the new host, with an empty data directory:\n\n"
+           "  holdfast-node --name %s --peer-address %s \\\n"
+           "      --data-dir /var/lib/holdfast \\\n      --initial-peers ",
+           n->name, n->address);
+    json_array_foreach(json_object_get(cluster, "nodes"), i, node)
+    {
+        const char *name = view_text(node, "name");
+        if (strcmp(name, n->name) == 0)
+            continue;
+        printf("%s%s=%s", count++ > 0 ? ",\\\n" : "", name,
+               view_text(node, "address"));
+    }
+    printf(" \\\n      %s\n\n",
+           tls ? "--tls-ca CA --tls-cert CERT --tls-key KEY"
+               : "--insecure   # or the --tls-* flags of the other nodes");
+    puts("and --zone, --election-timeout and --heartbeat as on the others.");
+}
+
+/* What the cluster makes of it so far; true when it has arrived. */
+static bool describe(const json_t *cluster, const char *name, char *out,
+                     size_t size)
+{
+    const json_t *node = cluster_node(cluster, name);
+    const char *role = view_text(node, "role");
+    uint64_t commit = 0, applied = 0;
+    (void)view_uint(cluster, "commit", &commit);
+    bool known = view_uint(node, "applied", &applied) && applied > 0;
+    if (node == NULL)
+        snprintf(out, size, "waiting for its knock: start it now");
+    else if (strcmp(role, "joining") == 0)
+        snprintf(out, size, "knocking: the leader is about to admit it");
+    else if (strcmp(role, "spare") == 0)
+        snprintf(out, size, "admitted: fetching a copy of the store");
+    else if (known && commit > applied)
+        snprintf(out, size, "%s, %llu entries behind", role,
+                 (unsigned long long)(commit - applied));
+    else
+        snprintf(out, size, "%s", role);
+    return node != NULL && view_bool(node, "connected") &&
+           (strcmp(role, "voter") == 0 || strcmp(role, "standby") == 0);
+}
+
+static int wait_for(struct ctl *c, const struct newcomer *n, uint64_t wait_ms,
+                    struct errmsg *e)
+{
+    char state[128] = "", told[128] = "";
+    uint64_t begun = clock_mono_ms();
+    for (;;) {
+        json_t *cluster = NULL;
+        bool there = false;
+        uint64_t waited = clock_mono_ms() - begun;
+        if (client_get(&c->client, "/api/v1/cluster", &cluster, NULL, e) == 0)
+            there = describe(cluster, n->name, state, sizeof state);
+        else
+            snprintf(state, sizeof state, "no endpoint answers");
+        json_decref(cluster);
+        progress_show("%3llu s  %s: %s", (unsigned long long)waited / 1000,
+                      n->name, state);
+        /* Where nothing can be overwritten: one line for each change. */
+        if (!is_terminal(stderr) && strcmp(state, told) != 0)
+            fprintf(stderr, "%s: %s\n", n->name, state);
+        memcpy(told, state, sizeof told);
+        if (there) {
+            progress_clear();
+            return 0;
+        }
+        if (waited >= wait_ms)
+            return errmsg_set(e, ERR_TIMEOUT,
+                              "%s after %llu s: %s. Look at its log; nothing "
+                              "needs to be undone",
+                              n->name, (unsigned long long)waited / 1000,
+                              state);
+        nanosleep(&(struct timespec){LOOK_EVERY_MS / 1000, 0}, NULL);
+    }
+}
+
+static int print_arrival(struct ctl *c, const struct newcomer *n,
+                         struct errmsg *e)
+{
+    json_t *cluster = NULL;
+    int rv = client_get(&c->client, "/api/v1/cluster", &cluster, NULL, e);
+    if (rv != 0)
+        return rv;
+    const json_t *node = cluster_node(cluster, n->name);
+    if (c->output == OUTPUT_JSON)
+        rv = ctl_print_json(json_pack("{s:s,s:s,s:s}", "name", n->name,
+                                      "address", n->address, "role",
+                                      view_text(node, "role")),
+                            e);
+    else
+        printf("\n%s has joined, as a %s.\n", n->name, view_text(node, "role"));
+    json_decref(cluster);
+    return rv;
+}
+
+int run_member_add(struct ctl *c, struct errmsg *e)
+{
+    struct newcomer n;
+    uint64_t wait_ms = 0;
+    json_t *cluster = NULL;
+    const char *wait = ctl_has(c, FLAG_WAIT) ? c->values[FLAG_WAIT]
+                                             : flags[FLAG_WAIT].fallback;
+    if (strcmp(wait, "0") != 0 && !duration_parse(wait, &wait_ms))
+        return errmsg_set(e, ERR_INVALID,
+                          "--wait %s: a duration such as 90s or 10m, or 0, is "
+                          "wanted",
+                          wait);
+    int rv = parse(c->arguments[0], &n, e);
+    if (rv == 0)
+        rv = client_get(&c->client, "/api/v1/cluster", &cluster, NULL, e);
+    if (rv == 0)
+        rv = check(cluster, &n, e);
+    if (rv == 0 && c->output == OUTPUT_TABLE) {
+        print_flags(c, cluster, &n);
+        fflush(stdout);
+    }
+    json_decref(cluster);
+    if (rv == 0 && wait_ms > 0)
+        rv = wait_for(c, &n, wait_ms, e);
+    if (rv == 0 && wait_ms > 0)
+        rv = print_arrival(c, &n, e);
+    return rv;
+}

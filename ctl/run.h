@@ -1,0 +1,30 @@
+/* What the rows of the table (commands.c) run, by file. */
+#pragma once
+
+#include "ctl/ctl.h"
+
+/* endpoint.c */
+command_fn run_endpoint_status, run_endpoint_health;
+/* hash.c */
+command_fn run_endpoint_hash;
+/* member.c, joining.c */
+command_fn run_member_list, run_member_remove, run_member_promote,
+    run_member_demote;
+command_fn run_member_add;
+/* leader.c */
+command_fn run_leader_transfer, run_drain;
+/* snapshot.c */
+command_fn run_snapshot_save, run_snapshot_status;
+/* location.c */
+command_fn run_location_list, run_location_create, run_location_delete,
+    run_location_token;
+/* device.c */
+command_fn run_device_list, run_device_add, run_device_delete;
+/* token.c */
+command_fn run_token_list, run_token_create, run_token_revoke;
+/* gateway.c */
+command_fn run_gateway_list;
+/* check_disk.c, check_net.c, doctor.c */
+command_fn run_check_disk, run_check_net, run_doctor;
+/* completion.c */
+command_fn run_completion;
