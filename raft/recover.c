@@ -1,5 +1,7 @@
 #include "raft/refound.h"
 
+#include "base/durable.h"
+
 #include "raft/disk_log.h"
 #include "raft/identity.h"
 
@@ -12,9 +14,9 @@
 int refound_take_directory(const char *data_dir, struct identity *identity,
                            int *lock_fd, struct errmsg *e)
 {
-    char path[REFOUND_PATH_SIZE];
+    char path[DURABLE_PATH_SIZE];
     struct stat st;
-    int rv = refound_path(path, data_dir, "identity", e);
+    int rv = durable_path(path, data_dir, "identity", e);
     if (rv != 0)
         return rv;
     if (stat(path, &st) != 0)
@@ -28,9 +30,9 @@ int refound_take_directory(const char *data_dir, struct identity *identity,
 static int inspect_log(const char *data_dir, struct recover_report *out,
                        struct errmsg *e)
 {
-    char path[REFOUND_PATH_SIZE];
+    char path[DURABLE_PATH_SIZE];
     struct disk_log log;
-    int rv = refound_path(path, data_dir, "raft", e);
+    int rv = durable_path(path, data_dir, "raft", e);
     if (rv == 0)
         rv = disk_log_read(path, &log, e);
     if (rv != 0)
@@ -49,13 +51,13 @@ static int inspect_log(const char *data_dir, struct recover_report *out,
 static int inspect_store(const char *data_dir, struct recover_report *out,
                          struct errmsg *e)
 {
-    char path[REFOUND_PATH_SIZE];
+    char path[DURABLE_PATH_SIZE];
     struct stat st;
-    int rv = refound_path(path, data_dir, "store/data.mdb", e);
+    int rv = durable_path(path, data_dir, "store/data.mdb", e);
     if (rv != 0 || stat(path, &st) != 0)
         return rv; /* no store yet */
     struct store *store;
-    rv = refound_path(path, data_dir, "store", e);
+    rv = durable_path(path, data_dir, "store", e);
     if (rv == 0)
         rv = store_open(&(struct store_options){.path = path}, &store, e);
     if (rv != 0)

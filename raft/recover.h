@@ -40,6 +40,14 @@ struct recover_options {
     void *arg;
 };
 
+/* Makes a cluster of one of a survivor's directory: everything in its log, also
+ * what may never have been committed, is applied; then it gets a fresh log.
+ * Refused with ERR_DENIED while another member answers at its peer address: a
+ * living quorum needs no force, and living nodes of the old cluster must be
+ * stopped and wiped first. Killed at any point, it can be run again. */
+NODISCARD int recover_force_new_cluster(const struct recover_options *options,
+                                        struct errmsg *e);
+
 /* Makes a data directory of the backup @copy. Refused with ERR_EXISTS if the
  * directory holds anything. */
 NODISCARD int recover_restore(const struct recover_options *options,

@@ -1,6 +1,8 @@
 #define _GNU_SOURCE /* getrandom */
 #include "raft/refound.h"
 
+#include "base/durable.h"
+
 #include "raft/identity.h"
 #include "raft/member_address.h"
 
@@ -17,22 +19,6 @@ int refound_io_error(struct errmsg *e, const char *what, const char *path)
 {
     int code = errno == ENOSPC || errno == EDQUOT ? ERR_NOSPACE : ERR_IO;
     return errmsg_set(e, code, "%s %.300s: %s", what, path, strerror(errno));
-}
-
-int refound_path(char out[REFOUND_PATH_SIZE], const char *dir, const char *name,
-                 struct errmsg *e)
-{
-    int length = snprintf(out, REFOUND_PATH_SIZE, "%s/%s", dir, name);
-    if (length < 0 || length >= REFOUND_PATH_SIZE)
-        return errmsg_set(e, ERR_INVALID, "%.200s…: the path is too long", dir);
-    return 0;
-}
-
-int refound_directory(const char *path, struct errmsg *e)
-{
-    return mkdir(path, 0700) == 0 || errno == EEXIST
-               ? 0
-               : refound_io_error(e, "create", path);
 }
 
 void refound_tell(const struct recover_options *o, const char *format, ...)
@@ -81,7 +67,7 @@ static int new_identity(const struct recover_options *o, struct identity *id,
 int refound_around_store(const struct recover_options *o, const char *dir,
                          const struct copy_info *info, struct errmsg *e)
 {
-    char store[REFOUND_PATH_SIZE], raft[REFOUND_PATH_SIZE];
+    char store[DURABLE_PATH_SIZE], raft[DURABLE_PATH_SIZE];
     struct identity id;
     struct seed seed = {.index = info->applied_index,
                         .term = info->applied_term,
@@ -90,13 +76,13 @@ int refound_around_store(const struct recover_options *o, const char *dir,
                         .configuration_index = info->applied_index};
     int rv = new_identity(o, &id, &seed, e);
     if (rv == 0)
-        rv = refound_path(store, dir, "store", e);
+        rv = durable_path(store, dir, "store", e);
     if (rv == 0)
-        rv = refound_path(raft, dir, "raft", e);
+        rv = durable_path(raft, dir, "raft", e);
     if (rv == 0)
         rv = store_copy_rename_cluster(store, id.cluster_id, e);
     if (rv == 0)
-        rv = refound_directory(raft, e);
+        rv = durable_make_directory(raft, e);
     if (rv == 0)
         rv = seed_write(raft, &seed, e);
     return rv == 0 ? identity_save(dir, &id, e) : rv;

@@ -6,14 +6,8 @@
 #include "raft/identity.h"
 #include "raft/recover.h"
 
-enum { REFOUND_PATH_SIZE = 4096 };
-
 /* ERR_NOSPACE or ERR_IO, from errno. */
 int refound_io_error(struct errmsg *e, const char *what, const char *path);
-NODISCARD int refound_path(char out[REFOUND_PATH_SIZE], const char *dir,
-                           const char *name, struct errmsg *e);
-/* There already is fine. */
-NODISCARD int refound_directory(const char *path, struct errmsg *e);
 void refound_tell(const struct recover_options *o, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

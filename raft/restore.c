@@ -1,6 +1,8 @@
 /* A data directory from a backup. See recover.h. */
 #include "raft/refound.h"
 
+#include "base/durable.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -72,20 +74,20 @@ int recover_restore(const struct recover_options *o, const char *copy,
                     struct errmsg *e)
 {
     struct copy_info info;
-    char store[REFOUND_PATH_SIZE], file[REFOUND_PATH_SIZE];
+    char store[DURABLE_PATH_SIZE], file[DURABLE_PATH_SIZE];
     int rv = store_copy_inspect(copy, &info, e);
     if (rv == 0 && info.applied_index == 0)
         rv = errmsg_set(e, ERR_INVALID, "%.300s holds nothing", copy);
     if (rv == 0)
-        rv = refound_directory(o->data_dir, e);
+        rv = durable_make_directory(o->data_dir, e);
     if (rv == 0)
         rv = check_empty(o->data_dir, e);
     if (rv == 0)
-        rv = refound_path(store, o->data_dir, "store", e);
+        rv = durable_path(store, o->data_dir, "store", e);
     if (rv == 0)
-        rv = refound_path(file, store, "data.mdb", e);
+        rv = durable_path(file, store, "data.mdb", e);
     if (rv == 0)
-        rv = refound_directory(store, e);
+        rv = durable_make_directory(store, e);
     if (rv != 0)
         return rv;
     refound_tell(o, "copying %.200s (%llu bytes)", copy,

@@ -73,7 +73,9 @@ void lone_start(struct lone *n, const char *data)
     /* The replica makes the directory that the store's goes into. */
     struct store_options store = {.path = path, .map_bytes = 64 << 20};
     mkdir(data, 0700);
-    int rv = store_open(&store, &n->store, &e);
+    int rv = repl_adopt(data, &e);
+    if (rv == 0)
+        rv = store_open(&store, &n->store, &e);
     options.store = n->store;
     if (rv == 0)
         rv = repl_start(&options, &n->repl, &e);

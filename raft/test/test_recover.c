@@ -7,6 +7,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -200,6 +201,83 @@ static void a_restore_that_was_cut_leaves_no_node(void **state)
     store_close(store);
 }
 
+/* --- a survivor ------------------------------------------------------------
+ */
+
+static int force(const char *dir, struct errmsg *e)
+{
+    struct recover_options options = options_for(dir);
+    return recover_force_new_cluster(&options, e);
+}
+
+static void a_survivor_goes_on_alone_with_everything_it_had(void **state)
+{
+    (void)state;
+    lone_stop(&n);
+    struct recover_report before = inspect(n.data);
+    struct errmsg e = {""};
+    int rv = force(n.data, &e);
+    if (rv != 0)
+        print_message("%s\n", e.text);
+    assert_int_equal(rv, 0);
+    struct recover_report after = inspect(n.data);
+    assert_memory_not_equal(after.cluster_id, before.cluster_id,
+                            CLUSTER_ID_SIZE);
+    assert_int_equal(after.locations, 1);
+    assert_true(after.applied_index >= before.applied_index);
+    lone_start(&n, n.data);
+    lone_await_lead(&n);
+    lone_add_location(&n, "south");
+    lone_stop(&n);
+    assert_int_equal(inspect(n.data).locations, 2);
+}
+
+/* Closed as a kill would: the store is not flushed, the log has more. */
+static void what_is_in_the_log_only_is_not_lost(void **state)
+{
+    (void)state;
+    char saved[128], store[128], command[400];
+    in_dir(saved, "saved");
+    in_dir(store, "data/store");
+    lone_stop(&n);
+    /* An old store beside the newer log. */
+    snprintf(command, sizeof command, "cp -r %s %s", store, saved);
+    assert_int_equal(system(command), 0);
+    lone_start(&n, n.data);
+    lone_await_lead(&n);
+    lone_add_location(&n, "south");
+    lone_stop(&n);
+    snprintf(command, sizeof command, "rm -r %s && mv %s %s", store, saved,
+             store);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(inspect(n.data).locations, 1);
+    struct errmsg e = {""};
+    assert_int_equal(force(n.data, &e), 0);
+    assert_int_equal(inspect(n.data).locations, 2);
+}
+
+static void a_forced_cluster_can_be_forced_again(void **state)
+{
+    (void)state;
+    struct errmsg e = {""};
+    lone_stop(&n);
+    assert_int_equal(force(n.data, &e), 0);
+    assert_int_equal(force(n.data, &e), 0);
+    assert_int_equal(inspect(n.data).locations, 1);
+}
+
+static void an_empty_directory_is_nothing_to_recover(void **state)
+{
+    (void)state;
+    char dir[128];
+    struct errmsg e = {""};
+    in_dir(dir, "nothing");
+    assert_int_equal(force(dir, &e), ERR_INVALID);
+    assert_int_equal(mkdir(dir, 0700), 0);
+    assert_int_equal(force(dir, &e), ERR_INVALID);
+    assert_non_null(strstr(e.text, "no node's data directory"));
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -210,6 +288,10 @@ int main(void)
         CASE(a_backup_is_restored_into_an_empty_directory_only),
         CASE(a_file_that_is_no_backup_leaves_nothing),
         CASE(a_restore_that_was_cut_leaves_no_node),
+        CASE(a_survivor_goes_on_alone_with_everything_it_had),
+        CASE(what_is_in_the_log_only_is_not_lost),
+        CASE(a_forced_cluster_can_be_forced_again),
+        CASE(an_empty_directory_is_nothing_to_recover),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
