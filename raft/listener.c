@@ -6,6 +6,7 @@
 #include <raft.h>
 
 #include <stdio.h>
+#include <string.h>
 
 enum { BACKLOG = 64 };
 
@@ -163,6 +164,23 @@ static void name_source(struct guest *g)
         uv_ip4_name((struct sockaddr_in *)&from, g->source, sizeof g->source);
 }
 
+/* Who makes room for @newest. Those who say nothing must not keep peers out: a
+ * source with many guests loses its own oldest, or else the oldest of all goes.
+ * A peer says its hello at once, so it is hardly ever that one. */
+static struct guest *longest_waiting(struct guest *newest)
+{
+    struct guest *oldest = newest, *oldest_of_source = newest;
+    size_t of_source = 0;
+    for (struct guest *g = newest; g != NULL; g = g->next) {
+        oldest = g;
+        if (strcmp(g->source, newest->source) == 0) {
+            oldest_of_source = g;
+            of_source++;
+        }
+    }
+    return of_source > LISTENER_GUESTS_OF_SOURCE ? oldest_of_source : oldest;
+}
+
 static void on_connection(uv_stream_t *server, int status)
 {
     struct listener *l = server->data;
@@ -188,7 +206,7 @@ static void on_connection(uv_stream_t *server, int status)
     name_source(g);
     peer_socket_prepare(&g->tcp, l->silence_ms);
     if (l->guest_count > LISTENER_GUESTS_MAX)
-        send_away(g, "too many connections without a hello");
-    else if (uv_read_start((uv_stream_t *)&g->tcp, on_alloc, on_read) != 0)
+        send_away(longest_waiting(g), "too many connections without a hello");
+    if (uv_read_start((uv_stream_t *)&g->tcp, on_alloc, on_read) != 0)
         send_away(g, NULL);
 }

@@ -7,7 +7,11 @@
 
 #include <uv.h>
 
-enum { LISTENER_GUESTS_MAX = 64 }; /* in the middle of their hello */
+/* In the middle of their hello; beyond it the one who waits longest goes. */
+enum {
+    LISTENER_GUESTS_MAX = 64,
+    LISTENER_GUESTS_OF_SOURCE = 16, /* with more, it is one of that source */
+};
 
 struct guest;
 
