@@ -74,6 +74,7 @@ function layFloor() {
         ip link set lo up
         ip link add br0 type bridge
         ip address add ${SUBNET}.254/23 dev br0
+        for i in 1 2 3 4; do ip address add ${SUBNET}.20$i/32 dev br0; done
         ip link set br0 up
         nft '${TABLE}'`);
 }
@@ -206,6 +207,11 @@ export class LabCluster extends Cluster {
 
     addressFor(from, to) {
         return this.isFar(from, to) ? this.wanAddress(from, to) : to.host;
+    }
+
+    // An address of the outer namespace to dial from, 1 to 4.
+    stranger(number) {
+        return `${SUBNET}.20${number}`;
     }
 
     pairs() {
