@@ -177,6 +177,9 @@ static void open_pipe(struct channel *c) REQUIRES(pump_thread)
     c->h->fd = ends[1];
     c->h->peer = SSL_get1_peer_certificate(c->ssl);
     c->deadline_ms = 0;
+    /* What came with the last message is in OpenSSL's buffer: no event of the
+     * socket will tell of it. */
+    c->tcp.readable = true;
     c->state = CHANNEL_OPEN;
 }
 
