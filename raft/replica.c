@@ -133,6 +133,11 @@ void repl_stop(struct repl *r)
     destroy(r);
 }
 
+void repl_flush(struct repl *r)
+{
+    applier_want_flush(&r->applier);
+}
+
 uint16_t repl_peer_port(const struct repl *r)
 {
     return r->port;

@@ -196,6 +196,10 @@ struct repl_change {
 /* Any thread, any node: it is sent to the leader. */
 void repl_change(struct repl *r, struct repl_change *c);
 
+/* Any thread. Makes what is applied here durable in the store soon, without
+ * waiting for a minute to close: store_status.flushed_index tells. */
+void repl_flush(struct repl *r);
+
 /* Any thread. A draining node gives leadership away and takes none. */
 void repl_drain(struct repl *r, bool drain);
 
