@@ -28,9 +28,11 @@ enum {
     HTTP_WRITE_WAIT_MS = 10 * 1000,
     HTTP_READ_WAIT_MS = 2 * 1000, /* at_least, linearizable */
     HTTP_DIGEST_WAIT_MS = 5 * 1000,
+    HTTP_CHANGE_WAIT_MS = 20 * 1000, /* of members or leader */
 };
 
 struct http_request;
+struct http_task;
 struct http_route;
 struct http_waits;
 struct http_write;
@@ -48,6 +50,7 @@ struct http_header {
 enum http_wait_kind {
     WAIT_NONE,
     WAIT_WRITE,        /* a submission's outcome, then its index */
+    WAIT_TASK,         /* the end of a task */
     WAIT_INDEX,        /* applied here */
     WAIT_NEXT_BARRIER, /* the one that has not been submitted yet */
     WAIT_BARRIER,
@@ -59,7 +62,7 @@ struct http_request {
     enum http_method method;
 
     /* the question */
-    uint32_t id;                             /* {id} */
+    uint32_t id;                         /* {id} */
     char name[HTTP_NAME_LENGTH_MAX + 1]; /* {username} or {name} */
     struct query_params query;
     struct buf body;
@@ -75,6 +78,10 @@ struct http_request {
     struct buf answer;
     struct json_out json; /* into answer */
     struct bytes fixed;   /* instead of answer: static storage */
+    bool has_file;        /* instead of answer: this descriptor, owned */
+    int file;
+    uint64_t file_size;
+    unsigned answer_ms; /* time it may take from now on; 0 = the usual */
     struct http_header headers[HTTP_HEADERS_MAX];
     size_t header_count;
 
@@ -86,6 +93,7 @@ struct http_request {
     http_resume_fn *resume;
     struct http_write *write;
     struct outcome outcome; /* of the write */
+    struct http_task *task; /* its owner when it has ended */
     struct http_request *previous, *next;
 
     void *connection; /* the server's */
@@ -125,6 +133,30 @@ void http_submit(struct http_request *rq, struct buf *record,
 /* Writes the error of a submission that did not end in OUTCOME_TAKEN and
  * returns true; @what names the thing in messages ("location"). */
 bool http_write_failed(struct http_request *rq, int status, const char *what);
+
+/* Work that another thread does for a request: embedded in what that thread
+ * needs. It may outlive its request, which then is NULL. */
+struct http_task {
+    struct letter ended_letter;
+    struct http_waits *waits;     /* borrowed: outlives its tasks */
+    struct http_request *request; /* NULL: nobody waits */
+    _Atomic bool abandoned;       /* any thread: nobody waits, give up */
+    bool ended;
+    /* The worker's, until it ends. */
+    int status;
+    struct errmsg message;
+    /* Http thread, once, after the end: frees it. */
+    void (*destroy)(struct http_task *t);
+};
+
+/* Enters a task that its caller starts right after: it must end. Goes on in
+ * @resume with its status, rq->task still there; or with ERR_TIMEOUT after
+ * @wait_ms and rq->task NULL. ERR_LIMIT: answered, not entered. */
+NODISCARD int http_await_task(struct http_request *rq, struct http_task *t,
+                              unsigned wait_ms, http_resume_fn *resume);
+
+/* Any thread: the last thing that the worker does with @t. */
+void http_task_end(struct http_task *t);
 
 /* Goes on in @resume when this replica has applied @index: at once, or with
  * ERR_TIMEOUT after @wait_ms. */

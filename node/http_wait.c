@@ -1,6 +1,7 @@
 /* See http_wait.h.
  *
  *   handler -- http_submit --> WAIT_WRITE --outcome--> WAIT_INDEX --> resume
+ *           -- http_await_task ---> WAIT_TASK  --its end------------> resume
  *           -- http_await_index -------------------->  WAIT_INDEX --> resume
  *           -- http_await_barrier --> WAIT_NEXT_BARRIER --> WAIT_BARRIER
  *                                        --outcome-->  WAIT_INDEX --> resume
@@ -14,6 +15,7 @@
 #include "base/clock.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 /* A record on its way. It outlives its request when that is out of time, since
  * the replica holds the submission until it is done. */
@@ -68,6 +70,20 @@ void waits_init(struct http_waits *w, struct node *n, http_ready_fn *ready,
     *w = (struct http_waits){
         .node = n, .ready = ready, .wake = wake, .arg = arg};
     mailbox_init(&w->ended, wake, arg);
+    mailbox_init(&w->ended_tasks, wake, arg);
+}
+
+/* Hands the task to the request that waits for it, or destroys it. */
+static void task_ended(struct http_waits *w, struct http_task *t);
+
+static void take_tasks(struct http_waits *w)
+{
+    struct letter *letter = mailbox_take(&w->ended_tasks);
+    while (letter != NULL) {
+        struct letter *next = letter->next;
+        task_ended(w, CONTAINER_OF(letter, struct http_task, ended_letter));
+        letter = next;
+    }
 }
 
 void waits_deinit(struct http_waits *w)
@@ -80,6 +96,12 @@ void waits_deinit(struct http_waits *w)
         letter = next;
     }
     ASSERT(w->write_count == 0);
+    while (w->task_count > 0) {
+        static const struct timespec pause = {0, 5 * 1000 * 1000};
+        take_tasks(w);
+        if (w->task_count > 0)
+            nanosleep(&pause, NULL);
+    }
 }
 
 /* --- the list ----------------------------------------------------------- */
@@ -118,6 +140,11 @@ static void delist(struct http_request *rq)
     if (rq->write != NULL)
         rq->write->request = NULL;
     rq->write = NULL;
+    if (rq->task != NULL && !rq->task->ended) {
+        rq->task->request = NULL;
+        atomic_store(&rq->task->abandoned, true);
+        rq->task = NULL;
+    }
     atomic_fetch_sub(&w->waiting_count, 1);
 }
 
@@ -187,6 +214,17 @@ static void write_ended(struct http_waits *w, struct http_write *write)
     write_destroy(write);
 }
 
+static void task_ended(struct http_waits *w, struct http_task *t)
+{
+    struct http_request *rq = t->request;
+    w->task_count--;
+    t->ended = true;
+    if (rq != NULL)
+        ready(rq, t->status);
+    else
+        t->destroy(t);
+}
+
 static bool is_barrier(const struct http_request *rq)
 {
     return rq->wait == WAIT_NEXT_BARRIER || rq->wait == WAIT_BARRIER;
@@ -200,6 +238,7 @@ unsigned waits_run(struct http_waits *w, unsigned most)
         write_ended(w, CONTAINER_OF(letter, struct http_write, ended));
         letter = next;
     }
+    take_tasks(w);
     barrier_start(w);
     if (w->first == NULL)
         return most;
@@ -230,6 +269,9 @@ void waits_forget(struct http_waits *w, struct http_request *rq)
     (void)w;
     if (rq->wait != WAIT_NONE)
         delist(rq);
+    if (rq->task != NULL)
+        rq->task->destroy(rq->task);
+    rq->task = NULL;
 }
 
 void waits_applied(struct http_waits *w)
@@ -252,6 +294,27 @@ void http_submit(struct http_request *rq, struct buf *record,
     rq->write = write;
     enlist(rq, WAIT_WRITE, HTTP_WRITE_WAIT_MS, resume);
     repl_submit(rq->node->repl, &write->submission);
+}
+
+int http_await_task(struct http_request *rq, struct http_task *t,
+                    unsigned wait_ms, http_resume_fn *resume)
+{
+    struct http_waits *w = rq->waits;
+    if (w->task_count == HTTP_TASKS_MAX) {
+        http_error(rq, 503, "overload", "too many requests of this kind wait");
+        return ERR_LIMIT;
+    }
+    w->task_count++;
+    t->waits = w;
+    t->request = rq;
+    rq->task = t;
+    enlist(rq, WAIT_TASK, wait_ms, resume);
+    return 0;
+}
+
+void http_task_end(struct http_task *t)
+{
+    mailbox_push(&t->waits->ended_tasks, &t->ended_letter);
 }
 
 void http_await_index(struct http_request *rq, uint64_t index, unsigned wait_ms,

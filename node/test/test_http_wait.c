@@ -2,6 +2,9 @@
  * two calls that http_wait.c makes of it are defined here. */
 #include "node/http_wait.h"
 
+#include <pthread.h>
+#include <time.h>
+
 /* cmocka wants these four first */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -236,6 +239,113 @@ static void writes_in_flight_are_bounded(void **state)
         assert_int_equal(all[i].status, 1000);
 }
 
+/* --- tasks ------------------------------------------------------------------
+ */
+
+static unsigned destroyed;
+
+static void task_destroy(struct http_task *t)
+{
+    (void)t;
+    destroyed++;
+}
+
+static struct http_task task(void)
+{
+    destroyed = 0;
+    return (struct http_task){.destroy = task_destroy};
+}
+
+static void a_task_belongs_to_its_request_when_it_has_ended(void **state)
+{
+    struct http_request rq = request();
+    struct http_task t = task();
+    (void)state;
+    assert_int_equal(http_await_task(&rq, &t, 1000, resumed), 0);
+    waits_run(&waits, 1000);
+    assert_int_equal(rq.status, 0);
+    t.status = ERR_DENIED;
+    wakes = 0;
+    http_task_end(&t);
+    assert_int_equal(wakes, 1);
+    waits_run(&waits, 1000);
+    assert_int_equal(rq.status, ERR_DENIED);
+    assert_ptr_equal(rq.task, &t);
+    assert_int_equal(destroyed, 0);
+    waits_forget(&waits, &rq); /* the answer was sent */
+    assert_int_equal(destroyed, 1);
+    assert_null(rq.task);
+}
+
+static void
+a_task_that_nobody_waits_for_is_told_and_goes_at_its_end(void **state)
+{
+    struct http_request late = request(), gone = request();
+    struct http_task first = task(), second = task();
+    (void)state;
+    assert_int_equal(http_await_task(&late, &first, 0, resumed), 0);
+    assert_int_equal(http_await_task(&gone, &second, 1000, resumed), 0);
+    waits_run(&waits, 1000);
+    assert_int_equal(late.status, ERR_TIMEOUT);
+    assert_null(late.task);
+    assert_true(atomic_load(&first.abandoned));
+    assert_false(atomic_load(&second.abandoned));
+    waits_forget(&waits, &gone);
+    assert_true(atomic_load(&second.abandoned));
+    assert_int_equal(destroyed, 0);
+    http_task_end(&first);
+    http_task_end(&second);
+    waits_run(&waits, 1000);
+    assert_int_equal(destroyed, 2);
+    assert_int_equal(gone.status, 0);
+}
+
+static void *end_later(void *arg)
+{
+    struct http_task *t = arg;
+    while (!atomic_load(&t->abandoned))
+        nanosleep(&(struct timespec){0, 1000 * 1000}, NULL);
+    http_task_end(t);
+    return NULL;
+}
+
+static void the_end_waits_for_tasks_of_other_threads(void **state)
+{
+    struct http_request rq = request();
+    struct http_task t = task();
+    pthread_t thread;
+    (void)state;
+    assert_int_equal(http_await_task(&rq, &t, 100000, resumed), 0);
+    assert_int_equal(pthread_create(&thread, NULL, end_later, &t), 0);
+    waits_close(&waits);
+    assert_int_equal(rq.status, ERR_CLOSED);
+    waits_deinit(&waits);
+    assert_int_equal(destroyed, 1);
+    pthread_join(thread, NULL);
+}
+
+static void tasks_under_way_are_bounded(void **state)
+{
+    static struct http_request all[HTTP_TASKS_MAX];
+    static struct http_task tasks[HTTP_TASKS_MAX];
+    struct http_request last = request();
+    struct http_task surplus = task();
+    (void)state;
+    for (size_t i = 0; i < HTTP_TASKS_MAX; i++) {
+        all[i] = request();
+        tasks[i] = task();
+        assert_int_equal(http_await_task(&all[i], &tasks[i], 1000, resumed), 0);
+    }
+    assert_int_equal(http_await_task(&last, &surplus, 1000, resumed),
+                     ERR_LIMIT);
+    assert_int_equal(last.status, 503);
+    assert_null(last.task);
+    buf_deinit(&last.answer);
+    waits_close(&waits);
+    for (size_t i = 0; i < HTTP_TASKS_MAX; i++)
+        http_task_end(&tasks[i]);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -249,6 +359,10 @@ int main(void)
         CASE(an_index_that_is_there_is_not_waited_for),
         CASE(closing_answers_everybody_and_forgets_those_who_left),
         CASE(writes_in_flight_are_bounded),
+        CASE(a_task_belongs_to_its_request_when_it_has_ended),
+        CASE(a_task_that_nobody_waits_for_is_told_and_goes_at_its_end),
+        CASE(the_end_waits_for_tasks_of_other_threads),
+        CASE(tasks_under_way_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
