@@ -61,6 +61,9 @@ void api_cluster(struct http_request *rq);
 void api_digest_take(struct http_request *rq);
 void api_digest_get(struct http_request *rq);
 
+/* api_snapshot.c */
+void api_snapshot(struct http_request *rq);
+
 /* api_health.c */
 void api_livez(struct http_request *rq);
 void api_readyz(struct http_request *rq);

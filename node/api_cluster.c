@@ -9,14 +9,13 @@
 
 /* Of itself a node need not be told anything. */
 static struct repl_facts own_facts(struct http_request *rq,
-                                   const struct repl_status *status,
-                                   unsigned level)
+                                   const struct repl_status *status)
 {
     struct node *n = rq->node;
     struct store_status store;
     store_status(n->store, &store);
     struct repl_facts f = {
-        .level = level,
+        .level = LEVEL_NEWEST,
         .release = HOLDFAST_VERSION,
         .term = status->term,
         .last_index = status->last_index,
@@ -122,7 +121,7 @@ static void out_node(struct http_request *rq, const struct repl_status *status,
     out_member_bool(o, "self", own);
     out_link(o, n, own);
     if (own) {
-        struct repl_facts facts = own_facts(rq, status, n->facts.level);
+        struct repl_facts facts = own_facts(rq, status);
         out_facts(o, status, &facts, 0);
     } else if (n->facts_ms != 0) {
         out_facts(o, status, &n->facts, clock_mono_ms() - n->facts_ms);

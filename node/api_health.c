@@ -32,7 +32,8 @@ static size_t ready_checks(struct http_request *rq, struct check *out)
 {
     out[0] = (struct check){"caught-up", node_is_ready(rq->node)};
     out[1] = (struct check){"not-draining", !atomic_load(&rq->node->draining)};
-    return 2;
+    out[2] = (struct check){"not-stopping", !atomic_load(&rq->node->stopping)};
+    return 3;
 }
 
 static bool all_ok(const struct check *checks, size_t count)

@@ -3,6 +3,7 @@
 #include "node/api.h"
 
 #include "base/clock.h"
+#include "tls/tls.h"
 
 static void head(struct buf *b, const char *name, const char *type,
                  const char *help)
@@ -225,12 +226,31 @@ static void put_ingest(struct buf *b, struct node *n)
           atomic_load(&c->updates_connected));
 }
 
+/* The certificate of gateways and HTTPS; renewed files count when they were
+ * loaded. */
+static void put_tls(struct buf *b, struct node *n)
+{
+    struct tls_status s;
+    if (n->tls == NULL)
+        return;
+    tls_status(n->tls, &s);
+    head(b, "holdfast_tls_cert_not_after_seconds", "gauge",
+         "Unix time at which a certificate in use ends.");
+    buf_printf(b, "holdfast_tls_cert_not_after_seconds{cert=\"server\"} %llu\n",
+               (unsigned long long)s.not_after_s);
+    counter(b, "holdfast_https_handshakes_total", "TLS handshakes of HTTPS.",
+            s.handshakes);
+    counter(b, "holdfast_https_handshake_failures_total", "Those that failed.",
+            s.failures);
+}
+
 void api_metrics(struct http_request *rq)
 {
     struct buf *b = &rq->answer;
     put_raft(b, rq->node);
     put_store(b, rq->node);
     put_ingest(b, rq->node);
+    put_tls(b, rq->node);
     gauge(b, "holdfast_uptime_seconds", "Since the process started.",
           (clock_mono_ms() - rq->node->started_ms) / 1000);
     head(b, "holdfast_build_info", "gauge", "Always 1.");

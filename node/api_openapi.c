@@ -42,6 +42,8 @@ static void out_parameters(struct json_out *o, const struct http_route *route)
         out_parameter(o, "id", "path");
     if (strstr(route->pattern, "{username}") != NULL)
         out_parameter(o, "username", "path");
+    if (strstr(route->pattern, "{name}") != NULL)
+        out_parameter(o, "name", "path");
     for (const char *const *p = route->params; p != NULL && *p != NULL; p++)
         out_parameter(o, *p, "query");
     if ((route->flags & ROUTE_READ) != 0) {
@@ -109,6 +111,11 @@ static void out_request_body(struct json_out *o,
     out_object_end(o);
 }
 
+static bool makes_something(const struct http_route *route)
+{
+    return route->method == HTTP_POST && (route->flags & ROUTE_ACTION) == 0;
+}
+
 static void out_operation(struct json_out *o, const struct http_route *route)
 {
     out_key(o, method_name(route->method));
@@ -129,7 +136,7 @@ static void out_operation(struct json_out *o, const struct http_route *route)
     }
     out_key(o, "responses");
     out_object(o);
-    out_key(o, route->method == HTTP_POST ? "201" : "200");
+    out_key(o, makes_something(route) ? "201" : "200");
     out_object(o);
     out_member(o, "description", "done");
     out_object_end(o);

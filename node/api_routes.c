@@ -24,6 +24,12 @@ static const char *const digest_params[] = {"index", NULL};
     {                                                                          \
         method, path, ROUTE_FRESH, handler, summary, NULL, body                \
     }
+/* What an operator does to nodes; like every route without ROUTE_PUBLIC it
+ * wants an API token, all of which have the admin role. */
+#define OPERATE(method, path, handler, body, summary)                          \
+    {                                                                          \
+        method, path, ROUTE_ACTION, handler, summary, NULL, body               \
+    }
 
 const struct http_route api_routes[] = {
     PROBE("/livez", api_livez, "Every loop ticks"),
@@ -80,6 +86,8 @@ const struct http_route api_routes[] = {
          "Traffic: upload is what gateways sent to peers"),
     READ("/api/v1/cluster", api_cluster, NULL,
          "The cluster as this node sees it"),
+    OPERATE(HTTP_GET, "/api/v1/snapshot", api_snapshot, NULL,
+            "A copy of this node's store, as a file; one at a time"),
     READ("/api/v1/digest", api_digest_get, digest_params,
          "This replica's digest at a log index; waits at most 5 s"),
     WRITE(HTTP_POST, "/api/v1/digest", api_digest_take, NULL,

@@ -52,9 +52,10 @@ static const struct setting settings[] = {
     {"disk-reserve", "SIZE", SIZE, FIELD(disk_reserve), NULL,
      "with less free disk than this, nothing new is taken (default: the "
      "larger of 256MiB and 1 %, at most a quarter of the file system)"},
-    {"zone", "TEXT", TEXT, FIELD(zone), NULL, "failure domain of this node"},
+    {"zone", "TEXT", TEXT, FIELD(zone), NULL,
+     "failure domain of this node (a data center, a rack)"},
     {"leader-zones", "A,B,...", TEXT, FIELD(leader_zones), NULL,
-     "not in this version"},
+     "zones where the leader should be (default: any)"},
 
     {NULL, NULL, TEXT, 0, NULL, "Cluster (leave out for a single node)"},
     {"initial-peers", "LIST", TEXT, FIELD(initial_peers), NULL,
@@ -77,9 +78,13 @@ static const struct setting settings[] = {
     {NULL, NULL, TEXT, 0, NULL, "Security"},
     {"insecure", NULL, SWITCH, FIELD(insecure), "false",
      "allow addresses beyond loopback without TLS"},
-    {"tls-ca", "FILE", TEXT, FIELD(tls_ca), NULL, "not in this version"},
-    {"tls-cert", "FILE", TEXT, FIELD(tls_cert), NULL, "not in this version"},
-    {"tls-key", "FILE", TEXT, FIELD(tls_key), NULL, "not in this version"},
+    {"tls-cert", "FILE", TEXT, FIELD(tls_cert), NULL,
+     "certificate chain (PEM) for gateways and HTTPS; read again when it "
+     "changes"},
+    {"tls-key", "FILE", TEXT, FIELD(tls_key), NULL, "its private key (PEM)"},
+    {"tls-ca", "FILE", TEXT, FIELD(tls_ca), NULL,
+     "CA (PEM) that made the certificates of all nodes; gateways and browsers "
+     "need no certificate"},
     {"peer-tls-ca", "FILE", TEXT, FIELD(peer_tls_ca), NULL,
      "not in this version"},
     {"peer-tls-cert", "FILE", TEXT, FIELD(peer_tls_cert), NULL,

@@ -16,9 +16,9 @@ struct node_config {
     char *initial_peers;               /* owned, as given */
     struct repl_peer peers[PEERS_MAX]; /* parsed initial_peers */
     size_t peer_count;
-    char *zone, *leader_zones;         /* owned */
-    char *tls_ca, *tls_cert, *tls_key; /* owned; refused for now */
-    char *peer_tls_ca, *peer_tls_cert, *peer_tls_key; /* owned; likewise */
+    char *zone, *leader_zones;                        /* owned */
+    char *tls_ca, *tls_cert, *tls_key;                /* owned; NULL = no TLS */
+    char *peer_tls_ca, *peer_tls_cert, *peer_tls_key; /* owned; refused */
     bool insecure;
     uint64_t disk_reserve;              /* bytes, 0 = default */
     char *gateway_secret, *admin_token; /* owned; may be NULL */

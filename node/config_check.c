@@ -2,9 +2,13 @@
 
 #include "node/config_value.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
+
+static_assert(ZONE_LENGTH_MAX == NODE_NAME_LENGTH_MAX,
+              "name_is_fit serves both");
 
 static bool name_is_fit(const char *name)
 {
@@ -65,6 +69,30 @@ static int peers_parse(struct node_config *c, struct errmsg *e)
     return 0;
 }
 
+/* Zones are compared as text on every node, so they have names' letters. */
+static int check_zones(const struct node_config *c, struct errmsg *e)
+{
+    const char *item = c->leader_zones;
+    if (c->zone != NULL && !name_is_fit(c->zone))
+        return errmsg_set(e, ERR_INVALID,
+                          "--zone: \"%.80s\": 1 to %d letters, digits, - _ .",
+                          c->zone, ZONE_LENGTH_MAX);
+    while (item != NULL) {
+        char zone[ZONE_LENGTH_MAX + 2];
+        size_t length = strcspn(item, ",");
+        snprintf(zone, sizeof zone, "%.*s",
+                 (int)(length < sizeof zone ? length : sizeof zone), item);
+        if (!name_is_fit(zone))
+            return errmsg_set(e, ERR_INVALID,
+                              "--leader-zones: \"%.80s\": zones of 1 to %d "
+                              "letters, digits, - _ . with commas between "
+                              "them",
+                              c->leader_zones, ZONE_LENGTH_MAX);
+        item = item[length] == ',' ? item + length + 1 : NULL;
+    }
+    return 0;
+}
+
 static int check_cluster(struct node_config *c, struct errmsg *e)
 {
     int rv = peers_parse(c, e);
@@ -87,35 +115,36 @@ static int check_cluster(struct node_config *c, struct errmsg *e)
 }
 
 static int check_exposed(const struct node_config *c, const char *flag,
-                         const char *value, struct errmsg *e)
+                         const char *value, bool tls, struct errmsg *e)
 {
     struct address a;
-    if (c->insecure || value == NULL)
+    if (c->insecure || tls || value == NULL)
         return 0;
     int rv = address_parse(value, -1, false, &a, e);
     if (rv != 0 || address_is_loopback(&a))
         return rv;
     return errmsg_set(e, ERR_INVALID,
                       "--%s: %.80s is reachable from outside and there is no "
-                      "TLS; bind to 127.0.0.1, or say --insecure on a network "
-                      "that you trust",
+                      "TLS; give certificates (--help, Security), bind to "
+                      "127.0.0.1, or say --insecure on a network that you "
+                      "trust",
                       flag, value);
 }
 
+/* Whether the files are good is seen when they are loaded. */
 static int check_tls(const struct node_config *c, struct errmsg *e)
 {
-    const char *given[] = {c->tls_ca,      c->tls_cert,      c->tls_key,
-                           c->peer_tls_ca, c->peer_tls_cert, c->peer_tls_key};
-    static const char *const flags[] = {"tls-ca",        "tls-cert",
-                                        "tls-key",       "peer-tls-ca",
-                                        "peer-tls-cert", "peer-tls-key"};
-    for (size_t i = 0; i < sizeof given / sizeof *given; i++)
-        if (given[i] != NULL)
+    const char *peer[] = {c->peer_tls_ca, c->peer_tls_cert, c->peer_tls_key};
+    if ((c->tls_cert == NULL) != (c->tls_key == NULL))
+        return errmsg_set(e, ERR_INVALID,
+                          "--tls-cert and --tls-key go together: %s is missing",
+                          c->tls_cert == NULL ? "--tls-cert" : "--tls-key");
+    for (size_t i = 0; i < sizeof peer / sizeof *peer; i++)
+        if (peer[i] != NULL)
             return errmsg_set(
                 e, ERR_INVALID,
-                "--%s: this version has no TLS yet; use --insecure on a "
-                "trusted network, or a TLS proxy before it",
-                flags[i]);
+                "--peer-tls-*: this version has no TLS between nodes yet; use "
+                "--insecure on a trusted network");
     return 0;
 }
 
@@ -132,17 +161,20 @@ int node_config_check(struct node_config *c, struct errmsg *e)
         return errmsg_set(e, ERR_INVALID,
                           "--election-timeout must be at least three times "
                           "--heartbeat, and at most 60s");
-    int rv = check_cluster(c, e);
+    bool tls = c->tls_cert != NULL;
+    int rv = check_zones(c, e);
+    if (rv == 0)
+        rv = check_cluster(c, e);
     if (rv == 0)
         rv = check_tls(c, e);
     if (rv == 0)
-        rv = check_exposed(c, "grpc-bind", c->grpc_bind, e);
+        rv = check_exposed(c, "grpc-bind", c->grpc_bind, tls, e);
     if (rv == 0)
-        rv = check_exposed(c, "http-bind", c->http_bind, e);
+        rv = check_exposed(c, "http-bind", c->http_bind, tls, e);
     /* A single node has no peer port. */
     if (rv == 0 && c->peer_count > 0)
-        rv = check_exposed(c, "peer-bind", c->peer_bind, e);
+        rv = check_exposed(c, "peer-bind", c->peer_bind, false, e);
     if (rv == 0 && c->peer_count > 0)
-        rv = check_exposed(c, "peer-address", c->peer_address, e);
+        rv = check_exposed(c, "peer-address", c->peer_address, false, e);
     return rv;
 }

@@ -9,6 +9,7 @@ enum route_flag {
     ROUTE_READ = 2,   /* takes consistency and at_least */
     ROUTE_FRESH = 4,  /* a write that begins with what this replica knows: after
                          a barrier, or a lagging one would say 404 */
+    ROUTE_ACTION = 8, /* a POST that makes nothing: 200, not 201 */
 };
 
 struct http_route {

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <microhttpd.h>
@@ -18,6 +19,8 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "node/http_dispatch.h"
+#include "node/http_response.h"
+#include "node/http_tls.h"
 #include "node/http_wait.h"
 #include "node/http_watch.h"
 #include "node/listen.h"
@@ -46,6 +49,7 @@ struct http_server {
     struct MHD_Daemon *daemon;
     struct http_waits waits;
     struct http_watches watches;
+    struct https https; /* in use if there is a certificate */
 };
 
 enum phase { PHASE_HEAD, PHASE_BODY, PHASE_WAITING, PHASE_ANSWERED };
@@ -58,81 +62,15 @@ struct exchange {
     char *target; /* owned */
 };
 
-/* --- answers ------------------------------------------------------------ */
-
-static void put_header(struct MHD_Response *response, const char *name,
-                       const char *value)
-{
-    /* Fails only for lack of memory; the answer is still right without. */
-    (void)MHD_add_response_header(response, name, value);
-}
-
-static void put_common_headers(const struct http_request *rq,
-                               struct MHD_Response *response)
-{
-    static const char *const fixed[][2] = {
-        {"Content-Security-Policy",
-         "default-src 'none'; script-src 'self'; style-src 'self'; img-src "
-         "'self' data:; connect-src 'self'; font-src 'self'; base-uri 'none'; "
-         "form-action 'self'; frame-ancestors 'none'"},
-        {"X-Content-Type-Options", "nosniff"},
-        {"Referrer-Policy", "no-referrer"},
-        {"Cross-Origin-Resource-Policy", "same-origin"},
-        {"Permissions-Policy", "camera=(), geolocation=(), microphone=()"},
-    };
-    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
-        put_header(response, fixed[i][0], fixed[i][1]);
-
-    struct repl_status status;
-    char number[24];
-    repl_status(rq->node->repl, &status);
-    snprintf(number, sizeof number, "%llu",
-             (unsigned long long)store_applied_index(rq->node->store));
-    put_header(response, "Holdfast-Applied-Index", number);
-    snprintf(number, sizeof number, "%llu",
-             (unsigned long long)http_age_ms(rq->node, &status));
-    put_header(response, "Holdfast-Age-Ms", number);
-    put_header(response, "Holdfast-Consistency", rq->consistency);
-    if (rq->fixed.data == NULL && rq->status != 304)
-        put_header(response, "Cache-Control", "no-store");
-}
-
-/* The answer's memory becomes libmicrohttpd's. */
-static struct MHD_Response *make_response(struct http_request *rq)
-{
-    union {
-        const uint8_t *from;
-        void *to;
-    } fixed = {rq->fixed.data}; /* the library does not write there */
-    if (fixed.from != NULL)
-        return MHD_create_response_from_buffer(rq->fixed.size, fixed.to,
-                                               MHD_RESPMEM_PERSISTENT);
-    if (rq->answer.size == 0)
-        return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
-    struct MHD_Response *response = MHD_create_response_from_buffer(
-        rq->answer.size, rq->answer.data, MHD_RESPMEM_MUST_FREE);
-    if (response != NULL)
-        rq->answer = (struct buf){0};
-    return response;
-}
-
 static enum MHD_Result send_answer(struct exchange *x,
                                    struct MHD_Connection *connection)
 {
-    struct http_request *rq = &x->rq;
     x->phase = PHASE_ANSWERED;
-    if (buf_failed(&rq->answer))
-        http_error(rq, 503, "overload", "out of memory");
-    struct MHD_Response *response = make_response(rq);
+    struct MHD_Response *response = response_make(&x->rq);
     if (response == NULL)
         return MHD_NO;
-    if (rq->content_type != NULL)
-        put_header(response, "Content-Type", rq->content_type);
-    put_common_headers(rq, response);
-    for (size_t i = 0; i < rq->header_count; i++)
-        put_header(response, rq->headers[i].name, rq->headers[i].value);
     enum MHD_Result rv =
-        MHD_queue_response(connection, (unsigned)rq->status, response);
+        MHD_queue_response(connection, (unsigned)x->rq.status, response);
     MHD_destroy_response(response);
     return rv;
 }
@@ -233,6 +171,14 @@ static enum MHD_Result on_body(struct exchange *x, const char *data,
     return MHD_YES;
 }
 
+/* What takes longer than usual by its nature. */
+static void allow_time(const struct http_request *rq,
+                       struct MHD_Connection *connection)
+{
+    if (rq->answer_ms != 0)
+        http_watch_set(watch_of(connection), rq->answer_ms);
+}
+
 static enum MHD_Result on_whole(struct exchange *x,
                                 struct MHD_Connection *connection)
 {
@@ -242,6 +188,7 @@ static enum MHD_Result on_whole(struct exchange *x,
         http_error(rq, 503, "stopping", "this node is stopping");
     if (rq->status == 0)
         dispatch_run(rq);
+    allow_time(rq, connection);
     if (rq->status != 0)
         return send_answer(x, connection);
     x->phase = PHASE_WAITING;
@@ -269,6 +216,7 @@ static enum MHD_Result on_access(void *arg, struct MHD_Connection *connection,
         return on_whole(x, connection);
     case PHASE_WAITING:
         dispatch_resume(&x->rq);
+        allow_time(&x->rq, connection);
         if (x->rq.status != 0)
             return send_answer(x, connection);
         MHD_suspend_connection(connection);
@@ -311,6 +259,8 @@ static void on_completed(void *arg, struct MHD_Connection *connection,
     if (x == NULL)
         return;
     waits_forget(&x->server->waits, &x->rq);
+    if (x->rq.has_file)
+        close(x->rq.file);
     buf_deinit(&x->rq.body);
     buf_deinit(&x->rq.answer);
     free(x->target);
@@ -351,6 +301,14 @@ static void on_ready(struct http_request *rq)
     MHD_resume_connection(rq->connection);
 }
 
+/* A connection has come out of TLS. The library closes it if it has no room. */
+static void on_https_open(void *arg, int fd, const struct sockaddr *address,
+                          socklen_t size)
+{
+    struct http_server *h = arg;
+    (void)MHD_add_connection(h->daemon, fd, address, size);
+}
+
 static void run_once(struct http_server *h, int epoll_fd, unsigned most_ms)
 {
     MHD_UNSIGNED_LONG_LONG timeout;
@@ -359,12 +317,20 @@ static void run_once(struct http_server *h, int epoll_fd, unsigned most_ms)
     MHD_run(h->daemon);
     if (MHD_get_timeout(h->daemon, &timeout) == MHD_YES && timeout < wait)
         wait = (unsigned)timeout;
-    struct pollfd fds[] = {{.fd = epoll_fd, .events = POLLIN},
-                           {.fd = h->wake_fd, .events = POLLIN}};
-    if (poll(fds, 2, (int)wait) > 0 && (fds[1].revents & POLLIN) != 0) {
+    bool tls = h->node->tls != NULL;
+    struct pollfd fds[] = {
+        {.fd = epoll_fd, .events = POLLIN},
+        {.fd = h->wake_fd, .events = POLLIN},
+        {.fd = tls ? https_listener(&h->https) : -1, .events = POLLIN}};
+    if (poll(fds, sizeof fds / sizeof *fds, (int)wait) > 0 &&
+        (fds[1].revents & POLLIN) != 0) {
         uint64_t count;
         (void)!read(h->wake_fd, &count, sizeof count);
     }
+    if (tls && (fds[2].revents & POLLIN) != 0)
+        https_accept(&h->https);
+    if (tls)
+        https_collect(&h->https);
     MHD_run(h->daemon);
     http_watch_end_slow(&h->watches);
 }
@@ -374,6 +340,19 @@ static bool is_busy(struct http_server *h)
     const union MHD_DaemonInfo *info =
         MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
     return info != NULL && info->num_connections > 0;
+}
+
+/* What was answered may still be on its way through TLS. */
+static void await_last_bytes(struct tls *tls)
+{
+    static const struct timespec pause = {0, 10 * 1000 * 1000};
+    struct tls_status status;
+    for (int i = 0; i < DRAIN_ROUNDS; i++) {
+        tls_status(tls, &status);
+        if (status.connections == 0)
+            return;
+        nanosleep(&pause, NULL);
+    }
 }
 
 static void *run(void *arg)
@@ -389,6 +368,8 @@ static void *run(void *arg)
 
     /* What waits is told; answers under way get half a second to leave. */
     int listener = MHD_quiesce_daemon(h->daemon);
+    if (h->node->tls != NULL)
+        https_quiesce(&h->https);
     for (int i = 0; i < DRAIN_ROUNDS && is_busy(h); i++) {
         waits_close(&h->waits);
         run_once(h, epoll_fd, 10);
@@ -399,16 +380,27 @@ static void *run(void *arg)
     if (listener >= 0)
         close(listener);
     h->daemon = NULL;
+    if (h->node->tls != NULL)
+        await_last_bytes(h->node->tls);
     return NULL;
 }
 
+/* @listener -1: connections are added one by one. */
 static struct MHD_Daemon *start_daemon(struct http_server *h, int listener)
 {
+    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME;
+    struct MHD_OptionItem where[] = {
+        {MHD_OPTION_LISTEN_SOCKET, listener, NULL},
+        {MHD_OPTION_END, 0, NULL},
+    };
+    if (listener < 0) {
+        flags |= MHD_USE_NO_LISTEN_SOCKET;
+        where[0].option = MHD_OPTION_END;
+    }
     return MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_access, h,
-        MHD_OPTION_LISTEN_SOCKET, listener, MHD_OPTION_URI_LOG_CALLBACK,
-        on_target, h, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
+        flags, 0, NULL, NULL, on_access, h, MHD_OPTION_ARRAY, where,
+        MHD_OPTION_URI_LOG_CALLBACK, on_target, h, MHD_OPTION_NOTIFY_COMPLETED,
+        on_completed, h, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
         MHD_OPTION_PER_IP_CONNECTION_LIMIT,
         (unsigned)CONNECTIONS_PER_ADDRESS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
@@ -435,14 +427,18 @@ int http_server_start(struct node *n, struct errmsg *e)
         errmsg_wrap(e, rv, "http");
         goto out;
     }
-    h->daemon = start_daemon(h, listener);
+    h->daemon = start_daemon(h, n->tls != NULL ? -1 : listener);
     if (h->daemon == NULL) {
         close(listener);
         rv = errmsg_set(e, ERR_IO, "http: libmicrohttpd does not start");
         goto out;
     }
+    if (n->tls != NULL)
+        https_init(&h->https, n->tls, listener, wake, on_https_open, h);
     if (pthread_create(&h->thread, NULL, run, h) != 0) {
-        MHD_stop_daemon(h->daemon); /* closes the listener */
+        MHD_stop_daemon(h->daemon); /* closes its listener */
+        if (n->tls != NULL)
+            https_quiesce(&h->https);
         rv = errmsg_set(e, ERR_IO, "http: cannot start a thread");
         goto out;
     }
@@ -470,6 +466,8 @@ void http_server_destroy(struct http_server *h)
     if (h == NULL)
         return;
     waits_deinit(&h->waits);
+    if (h->node->tls != NULL)
+        https_deinit(&h->https);
     close(h->wake_fd);
     free(h);
 }

@@ -6,6 +6,7 @@
 #include "node/data_dir.h"
 #include "node/founding.h"
 #include "node/node.h"
+#include "tls/tls.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -118,9 +119,21 @@ static int check_same_cluster(struct node *n, struct errmsg *e)
                       n->config->data_dir);
 }
 
+/* Also finds out whether the files are good before anything uses them. */
+static int start_tls(struct node *n, struct errmsg *e)
+{
+    const struct node_config *c = n->config;
+    if (c->tls_cert == NULL)
+        return 0;
+    struct tls_files files = {.cert = c->tls_cert, .key = c->tls_key};
+    return tls_start(&files, &n->tls, e);
+}
+
 static int start_all(struct node *n, struct errmsg *e)
 {
-    int rv = start_store(n, e);
+    int rv = start_tls(n, e);
+    if (rv == 0)
+        rv = start_store(n, e);
     if (rv == 0)
         rv = start_replica(n, e);
     if (rv == 0) {
@@ -141,10 +154,11 @@ static int start_all(struct node *n, struct errmsg *e)
  * the replica then hands leadership over and flushes the store. */
 static void stop_all(struct node *n)
 {
-    atomic_store(&n->draining, true);
+    atomic_store(&n->stopping, true);
     rpc_server_stop(n->grpc);
     if (n->http != NULL)
         http_server_stop(n->http);
+    tls_stop(n->tls);
     if (n->repl != NULL)
         repl_stop(n->repl);
     rpc_server_destroy(n->grpc);

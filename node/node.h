@@ -27,11 +27,15 @@ struct node {
         *config; /* borrowed: lives as long as the process */
     struct store *store;
     struct repl *repl;
+    struct tls *tls; /* owned by main.c; of HTTPS, NULL = plain HTTP */
     /* Set by the starts below; the applier reads them from its first entry. */
     struct rpc_server *_Atomic grpc;
     struct http_server *_Atomic http;
     struct ingest_counters ingest;
-    _Atomic bool draining;  /* SIGTERM was seen: /readyz says no */
+    _Atomic bool stopping;  /* SIGTERM was seen: /readyz says no */
+    _Atomic bool draining;  /* an operator said so: /readyz says no, gateways
+                               are sent elsewhere; until it is taken back */
+    bool copying;           /* http thread: a snapshot is made or sent */
     _Atomic bool caught_up; /* a barrier of this process was applied here */
     _Atomic bool was_ready; /* node_is_ready said yes once: it stays so */
     uint64_t started_ms;    /* monotonic */

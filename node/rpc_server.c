@@ -155,7 +155,7 @@ static void tick(struct rpc_server *g)
     bool leaderless = is_leaderless(g);
     if (leaderless && !g->evicted)
         evict_gateways(g);
-    bool serving = !g->stopping && !atomic_load(&g->node->draining) &&
+    bool serving = !g->stopping && !atomic_load(&g->node->stopping) &&
                    !leaderless && node_is_ready(g->node);
     bool news = serving != g->serving || g->ingest.retry_wanted ||
                 g->health_requests > 0; /* they have deadlines */

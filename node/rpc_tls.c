@@ -15,7 +15,9 @@ static int load(const struct rpc_tls *t,
     if (rv == 0) {
         grpc_ssl_pem_key_cert_pair pair = {.private_key = key,
                                            .cert_chain = cert};
-        *config = grpc_ssl_server_certificate_config_create(NULL, &pair, 1);
+        /* libgrpc insists on roots here even where no client is asked for a
+         * certificate and they are of no use. */
+        *config = grpc_ssl_server_certificate_config_create(cert, &pair, 1);
     }
     free(cert);
     free(key);

@@ -205,12 +205,49 @@ static void without_tls_only_loopback_is_bound_unless_told(void **state)
     node_config_deinit(&c);
 }
 
-static void tls_is_refused_with_a_reason(void **state)
+static void certificate_and_key_go_together(void **state)
 {
     (void)state;
     struct node_config c;
-    assert_refused(READ(&c, LOOPBACK, "--tls-cert", "x.pem"), "--tls-cert");
-    assert_refused(READ(&c, LOOPBACK, "--peer-tls-ca", "x.pem"), "no TLS yet");
+    assert_refused(READ(&c, LOOPBACK, "--tls-cert", "x.pem"), "--tls-key");
+    assert_refused(READ(&c, LOOPBACK, "--tls-key", "x.pem"), "--tls-cert");
+}
+
+static void with_tls_any_address_is_bound(void **state)
+{
+    (void)state;
+    struct node_config c;
+    assert_int_equal(READ(&c, "--grpc-bind", "0.0.0.0:1", "--http-bind",
+                          "0.0.0.0:2", "--tls-cert", "x.pem", "--tls-key",
+                          "y.pem"),
+                     0);
+    assert_string_equal(c.tls_cert, "x.pem");
+    node_config_deinit(&c);
+}
+
+static void zones_are_names(void **state)
+{
+    (void)state;
+    struct node_config c;
+    char longest[ZONE_LENGTH_MAX + 2] = "";
+    memset(longest, 'z', ZONE_LENGTH_MAX);
+    assert_int_equal(READ(&c, LOOPBACK, "--zone", longest, "--leader-zones",
+                          "eu-1,eu_2,eu.3"),
+                     0);
+    assert_string_equal(c.leader_zones, "eu-1,eu_2,eu.3");
+    node_config_deinit(&c);
+    longest[ZONE_LENGTH_MAX] = 'z';
+    assert_refused(READ(&c, LOOPBACK, "--zone", longest), "--zone");
+    assert_refused(READ(&c, LOOPBACK, "--zone", ""), "--zone");
+    assert_refused(READ(&c, LOOPBACK, "--zone", "a b"), "--zone");
+    assert_refused(READ(&c, LOOPBACK, "--leader-zones", longest),
+                   "--leader-zones");
+    assert_refused(READ(&c, LOOPBACK, "--leader-zones", "a,,b"),
+                   "--leader-zones");
+    assert_refused(READ(&c, LOOPBACK, "--leader-zones", "a,b,"),
+                   "--leader-zones");
+    assert_refused(READ(&c, LOOPBACK, "--leader-zones", "a;b"),
+                   "--leader-zones");
 }
 
 static void initial_peers_are_parsed_and_completed(void **state)
@@ -289,7 +326,9 @@ int main(void)
             an_empty_secret_is_refused_wherever_it_comes_from,
             clean_environment, clean_environment),
         cmocka_unit_test(without_tls_only_loopback_is_bound_unless_told),
-        cmocka_unit_test(tls_is_refused_with_a_reason),
+        cmocka_unit_test(certificate_and_key_go_together),
+        cmocka_unit_test(with_tls_any_address_is_bound),
+        cmocka_unit_test(zones_are_names),
         cmocka_unit_test(initial_peers_are_parsed_and_completed),
         cmocka_unit_test(initial_peers_that_cannot_be_are_refused),
         cmocka_unit_test(durations_and_sizes_overflow_into_an_error),

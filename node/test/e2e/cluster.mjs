@@ -5,6 +5,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
 import http from 'node:http';
+import https from 'node:https';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
@@ -210,8 +211,8 @@ export class Node {
         { token = ADMIN_TOKEN, timeoutMs = 5000 } = {}) {
         const payload = body === undefined ? undefined : JSON.stringify(body);
         return new Promise((resolve, reject) => {
-            const request = http.request({
-                host: this.host, port: this.ports.http, method, path: target,
+            const request = (this.tls ? https : http).request({
+                ca: this.tls?.ca, host: this.host, port: this.ports.http, method, path: target,
                 timeout: timeoutMs, agent: false,
                 headers: {
                     ...(token ? { authorization: `Bearer ${token}` } : {}),

@@ -34,8 +34,17 @@ const OPTIONS = {
     'grpc.max_send_message_length': -1,
 };
 
+// Addresses that are reached over TLS, and the CA that made their certificate.
+export const authorities = new Map();
+
+function credentials(address) {
+    const ca = authorities.get(address);
+    return ca === undefined ? grpc.credentials.createInsecure()
+        : grpc.credentials.createSsl(ca);
+}
+
 export function client(Service, address) {
-    return new Service(address, grpc.credentials.createInsecure(), OPTIONS);
+    return new Service(address, credentials(address), OPTIONS);
 }
 
 export function metadata(values) {
@@ -48,8 +57,7 @@ export function metadata(values) {
 
 // A stream that sends raw bytes on @method, for what no encoder would write.
 export function rawCall(address, method, options = {}) {
-    const channel = new grpc.Client(address,
-        grpc.credentials.createInsecure(), { ...OPTIONS, ...options });
+    const channel = new grpc.Client(address, credentials(address), { ...OPTIONS, ...options });
     const bytes = (b) => b;
     return {
         channel,
