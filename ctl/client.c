@@ -388,6 +388,18 @@ static size_t take_header(char *data, size_t one, size_t size, void *arg)
     return size;
 }
 
+static int tick(void *arg, curl_off_t total, curl_off_t now,
+                curl_off_t up_total, curl_off_t up_now)
+{
+    struct receiver *r = arg;
+    (void)total;
+    (void)now;
+    (void)up_total;
+    (void)up_now;
+    r->download->tick(r->download->arg);
+    return 0;
+}
+
 int client_download(const struct client *c, const struct download *d,
                     struct errmsg *e)
 {
@@ -409,6 +421,9 @@ int client_download(const struct client *c, const struct download *d,
     curl_easy_setopt(r.easy, CURLOPT_WRITEDATA, &r);
     curl_easy_setopt(r.easy, CURLOPT_HEADERFUNCTION, take_header);
     curl_easy_setopt(r.easy, CURLOPT_HEADERDATA, &r);
+    curl_easy_setopt(r.easy, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(r.easy, CURLOPT_XFERINFOFUNCTION, tick);
+    curl_easy_setopt(r.easy, CURLOPT_XFERINFODATA, &r);
     CURLcode result = curl_easy_perform(r.easy);
     curl_easy_getinfo(r.easy, CURLINFO_RESPONSE_CODE, &q.status);
     if (result != CURLE_OK) {

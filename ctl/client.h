@@ -11,7 +11,8 @@ enum {
     URL_LENGTH_MAX = 300,
     REPLY_SIZE_MAX = 256 * 1024 * 1024, /* a list of all devices fits */
     CONNECT_MS_MAX = 3000,
-    QUIET_S_MAX = 120, /* of a download: nothing came for so long */
+    QUIET_S_MAX = 3600, /* of a download: a large store takes so long to copy
+                           before its first byte */
 };
 
 struct client {
@@ -79,6 +80,8 @@ struct download {
     bool (*take)(void *arg, const void *data, size_t size);
     /* Called for each header of the answer, the value without blanks. */
     void (*header)(void *arg, const char *name, const char *value);
+    /* Called a few times a second, also while nothing comes. */
+    void (*tick)(void *arg);
     void *arg;
 };
 

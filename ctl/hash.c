@@ -90,8 +90,9 @@ static void print_verdict(const struct digests *d)
         puts("\nOne replica proves nothing: give all nodes in --endpoints, or "
              "--cluster.");
     else
-        printf("\n%zu replicas agree at log index %llu.\n", d->answered,
-               (unsigned long long)d->index);
+        printf("\n%zu replicas agree at log index %llu%s\n", d->answered,
+               (unsigned long long)d->index,
+               d->failed > 0 ? "; not all could be asked." : ".");
 }
 
 static int print_json(const struct survey *s, const struct digests *d,

@@ -43,13 +43,19 @@ static void take_header(void *arg, const char *name, const char *value)
         (void)number_parse(value, UINT64_MAX, &s->total);
 }
 
-static void show(struct saving *s)
+static void show(void *arg)
 {
+    struct saving *s = arg;
     char size[UNIT_TEXT_SIZE], total[UNIT_TEXT_SIZE], speed[UNIT_TEXT_SIZE];
     uint64_t now = clock_mono_ms();
     if (now < s->shown_ms + SHOW_EVERY_MS)
         return;
     s->shown_ms = now;
+    if (s->size == 0) {
+        progress_show("the node makes a copy, %llu s ...",
+                      (unsigned long long)(now - s->begun_ms) / 1000);
+        return;
+    }
     bytes_format(s->size, size);
     bytes_format(s->total, total);
     bytes_format(s->size * 1000 / (now - s->begun_ms + 1), speed);
@@ -77,7 +83,6 @@ static bool take_piece(void *arg, const void *data, size_t size)
         rest += n;
         size -= (size_t)n;
     }
-    show(s);
     return true;
 }
 
@@ -187,8 +192,8 @@ int run_snapshot_save(struct ctl *c, struct errmsg *e)
                              .path = "/api/v1/snapshot",
                              .take = take_piece,
                              .header = take_header,
+                             .tick = show,
                              .arg = &s};
-        progress_show("%s makes a copy ...", d.endpoint);
         rv = client_download(&c->client, &d, e);
         progress_clear();
         if (rv != 0 && s.write_errno != 0)

@@ -106,7 +106,9 @@ void bytes_format(uint64_t bytes, char out[UNIT_TEXT_SIZE])
 
 void duration_format(double ms, char out[UNIT_TEXT_SIZE])
 {
-    if (ms < 9.95)
+    if (ms < 0.05)
+        snprintf(out, UNIT_TEXT_SIZE, "<0.1 ms");
+    else if (ms < 9.95)
         snprintf(out, UNIT_TEXT_SIZE, "%.1f ms", ms);
     else if (ms < 999.5)
         snprintf(out, UNIT_TEXT_SIZE, "%.0f ms", ms);
@@ -190,6 +192,9 @@ void tone_put(FILE *out, enum tone tone, const char *text)
         fputs("\033[0m", out);
 }
 
+/* Whether a line is there: nothing is written where none was. */
+static bool progress_is_shown;
+
 void progress_show(const char *format, ...)
 {
     char line[512];
@@ -204,14 +209,16 @@ void progress_show(const char *format, ...)
     while (line[0] != '\0' && text_width(line) >= width)
         line[strlen(line) - 1] = '\0';
     fputs("\r\033[K", stderr);
+    progress_is_shown = true;
     text_put(stderr, line);
     fflush(stderr);
 }
 
 void progress_clear(void)
 {
-    if (is_terminal(stderr)) {
+    if (progress_is_shown) {
         fputs("\r\033[K", stderr);
         fflush(stderr);
     }
+    progress_is_shown = false;
 }

@@ -21,7 +21,7 @@ void text_put(FILE *out, const char *text);
 
 /* "512 B", "1.2 MiB". */
 void bytes_format(uint64_t bytes, char out[UNIT_TEXT_SIZE]);
-/* "0.4 ms", "12 ms", "3.2 s", "5 min", "3 h", "12 d". */
+/* "<0.1 ms", "0.4 ms", "12 ms", "3.2 s", "5 min", "3 h", "12 d". */
 void duration_format(double ms, char out[UNIT_TEXT_SIZE]);
 
 /* "500ms", "10s", "5m", "2h"; false if it is none or 0. */

@@ -29,7 +29,7 @@ static void columns_align_by_display_width(void **state)
     (void)state;
     table_init(&t, columns, 3);
     const char *const names[] = {"z\xc3\xbcrich", "\xe4\xb8\x9c\xe4\xba\xac",
-                                 "bad\033[31m"};
+                                 "e\033[m"};
     for (size_t i = 0; i < 3; i++) {
         table_put(&t, names[i]);
         table_put(&t, "");
@@ -39,10 +39,10 @@ static void columns_align_by_display_width(void **state)
     assert_int_equal(table_print(&t, out, &e), 0);
     table_deinit(&t);
     read_all(out, text, sizeof text);
-    assert_string_equal(text, "NAME        N\n"
-                              "z\xc3\xbcrich      0\n"
-                              "\xe4\xb8\x9c\xe4\xba\xac      100\n"
-                              "bad?[31m    2\n");
+    assert_string_equal(text, "NAME      N\n"
+                              "z\xc3\xbcrich    0\n"
+                              "\xe4\xb8\x9c\xe4\xba\xac    100\n"
+                              "e?[m      2\n");
 }
 
 static void an_empty_table_prints_nothing(void **state)
@@ -87,9 +87,9 @@ static void units_are_short(void **state)
     static const struct {
         double ms;
         const char *text;
-    } times[] = {{0.04, "0.0 ms"}, {9.94, "9.9 ms"},    {9.96, "10 ms"},
-                 {999.6, "1.0 s"}, {119e3, "119.0 s"},  {150e3, "2 min"},
-                 {7.2e6, "2 h"},   {3 * 86400e3, "3 d"}};
+    } times[] = {{0.04, "<0.1 ms"}, {0.06, "0.1 ms"}, {9.94, "9.9 ms"},
+                 {9.96, "10 ms"},   {999.6, "1.0 s"}, {119e3, "119.0 s"},
+                 {150e3, "2 min"},  {7.2e6, "2 h"},   {3 * 86400e3, "3 d"}};
     char text[UNIT_TEXT_SIZE];
     (void)state;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {

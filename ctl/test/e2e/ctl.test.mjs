@@ -1,0 +1,446 @@
+// holdfastctl against made-up nodes: what it asks, what it makes of the
+// answers, and its exit codes.
+import assert from 'node:assert/strict';
+import crypto from 'node:crypto';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { after, describe, test } from 'node:test';
+import { cluster, ctl, FakeNode, member } from './fake_node.mjs';
+
+const nodes = [];
+const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'holdfast-ctl-'));
+after(() => {
+    for (const node of nodes) node.stop();
+    fs.rmSync(directory, { recursive: true });
+});
+
+async function fake(routes) {
+    const node = await FakeNode.start(routes);
+    nodes.push(node);
+    return node;
+}
+
+// Nothing listens there.
+const NOBODY = 'http://127.0.0.1:1';
+
+const three = [member('a'), member('b'), member('c')];
+
+// Nodes a, b and c that answer as a healthy cluster; @changes by name.
+async function threeNodes(changes = {}) {
+    return Promise.all(['a', 'b', 'c'].map((name) => fake({
+        'GET /api/v1/cluster': cluster(name, three),
+        'GET /metrics': { status: 200, body: 'holdfast_raft_term 3\n' },
+        'POST /api/v1/digest': { status: 201, json: { index: 7 } },
+        'GET /api/v1/digest': { index: 7, digest: 'aaaa' },
+        'GET /api/v1/network/gateways': { 1: [{ connected: true }] },
+        'GET /api/v1/health': {
+            status: 'ok', live: true, ready: true, has_leader: true,
+        },
+        ...changes[name],
+    })));
+}
+
+const urls = (list) => list.map((node) => node.url);
+const found = (answer, check, state) => answer.json.findings
+    .filter((f) => f.check === check && f.state === state)
+    .map((f) => f.text).join('\n');
+
+describe('holdfastctl endpoint', () => {
+    test('status shows lag, offset and what is wrong of each node', async () => {
+        const one = await fake({
+            'GET /api/v1/cluster': cluster('a', [
+                member('a', { commit: 120, applied: 120, zone: 'west' }),
+                member('b', { applied: 20, clock_offset_ms: -31 }),
+                member('c', { connected: false, disk_low: true }),
+            ]),
+        });
+        const options = { endpoints: [one.url] };
+        const table = await ctl(['endpoint', 'status', '--cluster'], options);
+        assert.equal(table.code, 0, table.stderr);
+        assert.match(table.stdout, /^NODE +ZONE +VERSION +ROLE +TERM +COMMITTED/);
+        assert.match(table.stdout, /^b .* 100 +4.0 KiB +-31 ms$/m);
+        assert.match(table.stdout, /^c .*no link from a, disk almost full$/m);
+        assert.doesNotMatch(table.stdout, / $|\u001b/m);
+        const { json } = await ctl(
+            ['endpoint', 'status', '--cluster', '-w', 'json'], options);
+        assert.deepEqual(json.nodes.map((n) => n.lag), [0, 100, 20]);
+        assert.deepEqual(json.nodes[0].errors, []);
+    });
+
+    test('status of a dead endpoint is a row, and exit 1', async () => {
+        const [a] = await threeNodes();
+        const answer = await ctl(['endpoint', 'status', '-w', 'json'],
+            { endpoints: [a.url, NOBODY] });
+        assert.equal(answer.code, 1);
+        assert.equal(answer.json.nodes.length, 2);
+        assert.deepEqual(answer.json.nodes[1].errors, ['Connection refused']);
+    });
+
+    test('health is 1 when a node has no leader', async () => {
+        const list = await threeNodes({
+            b: {
+                'GET /api/v1/health': {
+                    status: 503,
+                    json: { live: true, ready: true, has_leader: false },
+                },
+            },
+        });
+        const answer = await ctl(['endpoint', 'health', '-w', 'json'],
+            { endpoints: urls(list) });
+        assert.equal(answer.code, 1);
+        assert.deepEqual(answer.json.endpoints.map((e) => e.health),
+            ['healthy', 'no leader', 'healthy']);
+    });
+
+    test('hash compares all, and says aloud when they differ', async () => {
+        const list = await threeNodes();
+        const same = await ctl(['endpoint', 'hash'], { endpoints: urls(list) });
+        assert.equal(same.code, 0, same.stdout);
+        assert.match(same.stdout, /3 replicas agree at log index 7/);
+        assert.equal(list[1].asked.at(-1).query.get('index'), '7');
+        list[2].routes['GET /api/v1/digest'] = { index: 7, digest: 'bbbb' };
+        const other = await ctl(['endpoint', 'hash'], { endpoints: urls(list) });
+        assert.equal(other.code, 1);
+        assert.match(other.stdout, /THE REPLICAS DIFFER/);
+    });
+
+    test('one replica that agrees with itself proves nothing', async () => {
+        const [a] = await threeNodes();
+        const answer = await ctl(['endpoint', 'hash'], { endpoints: [a.url] });
+        assert.match(answer.stdout, /One replica proves nothing/);
+    });
+});
+
+describe('holdfastctl asks another node', () => {
+    const made = { status: 201, json: { id: 5, token: 'secret' } };
+    const create = ['token', 'create', 'x'];
+
+    test('when one is dead or has no leader', async () => {
+        const lost = await fake({
+            'POST /api/v1/token': {
+                status: 503, json: { msg: 'no leader', code: 'no_leader' },
+            },
+        });
+        const good = await fake({ 'POST /api/v1/token': made });
+        const answer = await ctl(create,
+            { endpoints: [NOBODY, lost.url, good.url] });
+        assert.equal(answer.code, 0, answer.stderr);
+        assert.equal(answer.stdout, 'secret\n');
+        assert.equal(good.asked[0].token, 'Bearer good');
+        assert.deepEqual(good.asked[0].body, { name: 'x' });
+    });
+
+    test('but never when the outcome is unknown', async () => {
+        const unsure = await fake({
+            'POST /api/v1/token': {
+                status: 503, json: { msg: 'lost', code: 'outcome_unknown' },
+            },
+        });
+        const good = await fake({ 'POST /api/v1/token': made });
+        const answer = await ctl(create, { endpoints: [unsure.url, good.url] });
+        assert.equal(answer.code, 1);
+        assert.match(answer.stderr, /lost/);
+        assert.equal(good.asked.length, 0);
+    });
+
+    test('and says what a wrong token or a foreign server means', async () => {
+        const strict = await fake({
+            'GET /api/v1/token': { status: 401, json: { msg: 'm', code: 'c' } },
+        });
+        const denied = await ctl(['token', 'list'], { endpoints: [strict.url] });
+        assert.equal(denied.code, 1);
+        assert.match(denied.stderr, /--token-file FILE/);
+        const web = await fake({
+            'GET /api/v1/token': { status: 200, body: '<html>' },
+        });
+        const foreign = await ctl(['token', 'list'], { endpoints: [web.url] });
+        assert.equal(foreign.code, 1);
+        assert.match(foreign.stderr, /is this a Holdfast node/);
+    });
+});
+
+describe('holdfastctl member, leader and drain', () => {
+    test('send what the API wants', async () => {
+        const a = await fake({
+            'GET /api/v1/cluster': cluster('a', three, { leader: 'b' }),
+            'POST /api/v1/cluster/members/c': {},
+            'DELETE /api/v1/cluster/members/c%20d': {},
+            'POST /api/v1/cluster/leader': {},
+            'POST /api/v1/drain': {},
+        });
+        const steps = [
+            [['member', 'promote', 'c'], { action: 'promote' }],
+            [['member', 'demote', 'c'], { action: 'demote' }],
+            [['member', 'remove', 'c d'], undefined],
+            [['leader', 'transfer', 'b'], { name: 'b' }],
+            [['leader', 'transfer'], { name: '' }],
+            [['drain'], { drain: true }],
+            [['drain', '--undo'], { drain: false }],
+        ];
+        for (const [words, body] of steps) {
+            a.asked.length = 0;
+            const answer = await ctl(words, { endpoints: [a.url] });
+            assert.equal(answer.code, 0, `${words}: ${answer.stderr}`);
+            assert.deepEqual(a.asked[0].body, body);
+        }
+    });
+
+    test('pass on why the cluster refuses', async () => {
+        const a = await fake({
+            'DELETE /api/v1/cluster/members/b': {
+                status: 409,
+                json: { msg: 'it would leave 1 of 2 voters', code: 'refused' },
+            },
+        });
+        const answer = await ctl(['member', 'remove', 'b'],
+            { endpoints: [a.url] });
+        assert.equal(answer.code, 1);
+        assert.match(answer.stderr, /it would leave 1 of 2 voters/);
+    });
+
+    test('drain is for one node', async () => {
+        const answer = await ctl(['drain'], { endpoints: [NOBODY, NOBODY] });
+        assert.equal(answer.code, 2);
+        assert.match(answer.stderr, /exactly that one/);
+    });
+
+    test('add prints the flags, and waits until the node has arrived',
+        async () => {
+            const roles = ['', '', 'joining', 'spare', 'spare', 'standby'];
+            const a = await fake({
+                'GET /api/v1/cluster': () => {
+                    const role = roles.length > 1 ? roles.shift() : roles[0];
+                    return cluster('a', role === ''
+                        ? three : [...three, member('d', { role })]);
+                },
+            });
+            const answer = await ctl(['member', 'add', 'd=d.example:7600'],
+                { endpoints: [a.url] });
+            assert.equal(answer.code, 0, answer.stderr);
+            assert.match(answer.stdout,
+                /--name d --peer-address d\.example:7600/);
+            assert.match(answer.stdout, /a=a\.example:7600,\\\nb=b/);
+            assert.match(answer.stdout, /d has joined, as a standby/);
+            assert.match(answer.stderr,
+                /waiting for its knock.*\n.*knocking.*\n.*fetching/);
+        });
+
+    test('add gives up, and refuses a name or address in use', async () => {
+        const a = await fake({ 'GET /api/v1/cluster': cluster('a', three) });
+        const endpoints = [a.url];
+        const late = await ctl(
+            ['member', 'add', 'd=d.example:7600', '--wait', '1s'],
+            { endpoints });
+        assert.equal(late.code, 1);
+        assert.match(late.stderr, /nothing needs to be undone/);
+        const taken = await ctl(['member', 'add', 'b=x:1'], { endpoints });
+        assert.match(taken.stderr, /b is a member already/);
+        const address = await ctl(['member', 'add', 'd=b.example:7600'],
+            { endpoints });
+        assert.match(address.stderr, /is the address of b/);
+        const shape = await ctl(['member', 'add', 'd.example'], { endpoints });
+        assert.equal(shape.code, 2);
+    });
+});
+
+describe('holdfastctl snapshot save', () => {
+    const body = Buffer.alloc(100000, 'x');
+    const sum = crypto.createHash('sha256').update(body).digest('hex');
+    const copy = (sha256) => ({
+        'GET /api/v1/snapshot': {
+            status: 200, body,
+            headers: {
+                'Holdfast-Copy-Index': '42', 'Holdfast-Cluster-Id': 'c0ffee00',
+                'Holdfast-Copy-Sha256': sha256,
+            },
+        },
+    });
+
+    test('keeps a whole copy and its sum', async () => {
+        const file = path.join(directory, 'whole.mdb');
+        const a = await fake(copy(sum));
+        const answer = await ctl(['snapshot', 'save', file, '-w', 'json'],
+            { endpoints: [a.url] });
+        assert.equal(answer.code, 0, answer.stderr);
+        assert.deepEqual(answer.json, {
+            file, index: 42, cluster_id: 'c0ffee00', bytes: body.length,
+            sha256: sum,
+        });
+        assert.deepEqual(fs.readFileSync(file), body);
+        assert.equal(fs.statSync(file).mode & 0o777, 0o600);
+        assert.equal(fs.readFileSync(`${file}.sha256`, 'utf8'),
+            `${sum}  whole.mdb\n`);
+        assert.ok(!fs.existsSync(`${file}.part`));
+    });
+
+    test('keeps nothing of a damaged or refused one', async () => {
+        const file = path.join(directory, 'damaged.mdb');
+        fs.writeFileSync(file, 'the last good one');
+        const bad = await fake(copy('0'.repeat(64)));
+        const busy = await fake({
+            'GET /api/v1/snapshot': {
+                status: 503, json: { msg: 'another copy is made', code: 'b' },
+            },
+        });
+        const damaged = await ctl(['snapshot', 'save', file],
+            { endpoints: [bad.url] });
+        assert.equal(damaged.code, 1);
+        assert.match(damaged.stderr, /SHA-256/);
+        const refused = await ctl(['snapshot', 'save', file],
+            { endpoints: [busy.url] });
+        assert.equal(refused.code, 1);
+        assert.match(refused.stderr, /another copy is made/);
+        assert.equal(fs.readFileSync(file, 'utf8'), 'the last good one');
+        assert.ok(!fs.existsSync(`${file}.part`));
+    });
+
+    test('status sees what FILE.sha256 denies, and what is no copy',
+        async () => {
+            const file = path.join(directory, 'other.mdb');
+            fs.writeFileSync(file, 'changed');
+            fs.writeFileSync(`${file}.sha256`, `${sum}  other.mdb\n`);
+            const changed = await ctl(['snapshot', 'status', file]);
+            assert.equal(changed.code, 1);
+            assert.match(changed.stderr, /is damaged, or another file/);
+            fs.rmSync(`${file}.sha256`);
+            const none = await ctl(['snapshot', 'status', file]);
+            assert.equal(none.code, 1);
+            assert.notEqual(none.stderr, '');
+        });
+});
+
+describe('holdfastctl check net', () => {
+    test('recommends timeouts for the longest round trip', async () => {
+        const far = [member('a'), member('b', { rtt_us: 83000 })];
+        const a = await fake({ 'GET /api/v1/cluster': cluster('a', far) });
+        const answer = await ctl(['check', 'net'], { endpoints: [a.url] });
+        assert.equal(answer.code, 0, answer.stderr);
+        assert.match(answer.stdout,
+            /--heartbeat 90ms --election-timeout 900ms/);
+    });
+
+    test('is 1 where two do not hear each other', async () => {
+        const torn = [member('a'), member('b', { connected: false })];
+        const a = await fake({ 'GET /api/v1/cluster': cluster('a', torn) });
+        const answer = await ctl(['check', 'net'], { endpoints: [a.url] });
+        assert.equal(answer.code, 1);
+        assert.match(answer.stdout, /NO LINK/);
+    });
+});
+
+describe('holdfastctl doctor', () => {
+    const doctor = async (list) => ctl(['doctor', '-w', 'json'],
+        { endpoints: urls(list) });
+
+    test('finds nothing wrong with a healthy cluster', async () => {
+        const answer = await doctor(await threeNodes());
+        assert.equal(answer.code, 0, answer.stdout);
+        assert.equal(answer.json.ok, true);
+        assert.match(found(answer, 'quorum', 'ok'), /1 more may fail/);
+        assert.match(found(answer, 'replicas', 'ok'), /3 agree/);
+        assert.match(found(answer, 'gateways', 'ok'), /1 of 1/);
+    });
+
+    test('finds what the leader sees of the others', async () => {
+        const ill = [
+            member('a'),
+            member('b', { clock_offset_ms: 90000, version: '0.2.0' }),
+            member('c', {
+                connected: false, disk_low: true, disk_free_bytes: 1000,
+            }),
+            member('d', { role: 'standby', applied: 1, draining: true }),
+        ];
+        const list = await threeNodes({
+            a: {
+                'GET /api/v1/cluster': cluster('a', ill, {
+                    commit: 50000, state: 'leader',
+                }),
+            },
+        });
+        const answer = await doctor(list);
+        assert.equal(answer.code, 1);
+        assert.match(found(answer, 'quorum', 'warn'), /c is down/);
+        assert.match(found(answer, 'quorum', 'warn'), /none more may fail/);
+        assert.match(found(answer, 'clocks', 'fail'), /b is \+90\.0 s off a/);
+        assert.match(found(answer, 'disks', 'fail'), /c has 1000 B left/);
+        assert.match(found(answer, 'versions', 'warn'), /b runs 0\.2\.0/);
+        assert.match(found(answer, 'lag', 'warn'), /d is 49999 entries behind/);
+        assert.match(found(answer, 'roles', 'warn'), /d is draining/);
+    });
+
+    test('finds two leaders, two clusters, differing replicas', async () => {
+        const list = await threeNodes({
+            b: { 'GET /api/v1/cluster': cluster('b', three, { leader: 'b' }) },
+            c: {
+                'GET /api/v1/cluster': cluster('c', three,
+                    { cluster_id: 'deadbeef' }),
+                'GET /api/v1/digest': { index: 7, digest: 'bbbb' },
+            },
+        });
+        const answer = await doctor(list);
+        assert.equal(answer.code, 1);
+        assert.match(found(answer, 'leader', 'fail'), /b follows b, not a/);
+        assert.match(found(answer, 'cluster', 'fail'), /is of another cluster/);
+        assert.match(found(answer, 'replicas', 'fail'), /THEY DIFFER/);
+    });
+
+    test('finds certificates that end, and a lost quorum', async () => {
+        const soon = Math.floor(Date.now() / 1000) + 3 * 86400;
+        const gone = [member('a'), member('b', { connected: false }),
+            member('c', { connected: false })];
+        const a = await fake({
+            'GET /api/v1/cluster': cluster('a', gone,
+                { has_leader: false, leader: null }),
+            'GET /metrics': {
+                status: 200, body: 'holdfast_tls_cert_not_after_seconds' +
+                    `{cert="peer"} ${soon}\n`,
+            },
+        });
+        const answer = await doctor([a]);
+        assert.equal(answer.code, 1);
+        assert.match(found(answer, 'leader', 'fail'), /there is none/);
+        assert.match(found(answer, 'quorum', 'fail'), /1 of 3 voters/);
+        assert.match(found(answer, 'certificates', 'warn'),
+            /peer expires in 3\.0 days/);
+    });
+
+    test('says so when nobody is there', async () => {
+        const answer = await ctl(['doctor', '-w', 'json', '--cluster'],
+            { endpoints: [NOBODY] });
+        assert.equal(answer.code, 1);
+        assert.match(found(answer, 'endpoints', 'fail'), /Connection refused/);
+    });
+});
+
+describe('holdfastctl lists', () => {
+    test('show no control characters of names from outside', async () => {
+        const a = await fake({
+            'GET /api/v1/network/gateways': {
+                1: [{ id: 1, hostname: 'evil\u001b[2J', connected: false }],
+            },
+        });
+        const table = await ctl(['gateway', 'list'], { endpoints: [a.url] });
+        assert.match(table.stdout, /evil\?\[2J +silent/);
+        const { json } = await ctl(['gateway', 'list', '-w', 'json'],
+            { endpoints: [a.url] });
+        assert.equal(json[1][0].hostname, 'evil\u001b[2J');
+    });
+
+    test('a name that two rows have is not guessed', async () => {
+        const a = await fake({
+            'GET /api/v1/device': [
+                { id: 3, name: 'laptop', wireguard_pubkey: 'k1' },
+                { id: 4, name: 'laptop', wireguard_pubkey: 'k2' },
+            ],
+            'DELETE /api/v1/device/4': { status: 200, body: 'null' },
+        });
+        const endpoints = [a.url];
+        const two = await ctl(['device', 'delete', 'laptop'], { endpoints });
+        assert.equal(two.code, 2);
+        assert.match(two.stderr, /ids 3, 4/);
+        const key = await ctl(['device', 'delete', 'k2'], { endpoints });
+        assert.equal(key.code, 0, key.stderr);
+        assert.equal(a.asked.at(-1).path, '/api/v1/device/4');
+    });
+});

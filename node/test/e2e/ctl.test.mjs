@@ -1,0 +1,150 @@
+// holdfastctl against real nodes. What real nodes seldom do is tested with
+// made-up ones, in ctl/test/e2e.
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { ADMIN_TOKEN, Cluster, GATEWAY_SECRET, run, until } from './cluster.mjs';
+import { NativeGateway } from './gateways.mjs';
+import { Random } from './random.mjs';
+import { gatewayToken, randomKey } from './wire.mjs';
+
+describe('holdfastctl', () => {
+    let cluster;
+    before(async () => {
+        cluster = await Cluster.start({ label: 'ctl' });
+    });
+    after(() => cluster.end());
+
+    // Asks all nodes, or those of @nodes.
+    async function ctl(words, { nodes = cluster.nodes, token = ADMIN_TOKEN } =
+    {}) {
+        const answer = await run('holdfastctl', words, {
+            env: {
+                HOLDFASTCTL_ENDPOINTS: nodes.map((node) => node.http).join(','),
+                HOLDFASTCTL_TOKEN: token,
+            },
+            timeoutMs: 60000,
+        });
+        answer.json = words.includes('json')
+            ? JSON.parse(answer.stdout || 'null') : undefined;
+        return answer;
+    }
+
+    async function done(words, options) {
+        const answer = await ctl(words, options);
+        assert.equal(answer.code, 0,
+            `${words.join(' ')}: ${answer.stderr}${answer.stdout}`);
+        return answer;
+    }
+
+    test('says that all is well', async () => {
+        const status = await done(['endpoint', 'status', '-w', 'json']);
+        assert.deepEqual(status.json.nodes.map((node) => node.name),
+            ['n1', 'n2', 'n3']);
+        assert.equal(status.json.nodes.filter((node) => node.leader).length, 1);
+        await until('every node has told every other of itself', async () => {
+            const all = await done(
+                ['endpoint', 'status', '--cluster', '-w', 'json']);
+            return all.json.nodes.every((node) =>
+                node.db_bytes > 0 && node.errors.length === 0);
+        });
+        await done(['endpoint', 'health']);
+        const hash = await done(['endpoint', 'hash']);
+        assert.match(hash.stdout, /3 replicas agree/);
+        const net = await done(['check', 'net', '-w', 'json']);
+        assert.equal(net.json.links.length, 6);
+        const members = await done(['member', 'list', '-w', 'json']);
+        assert.equal(members.json.members.length, 3);
+        const doctor = await done(['doctor', '-w', 'json']);
+        assert.equal(doctor.json.ok, true);
+    });
+
+    test('makes, shows and deletes locations, devices and tokens', async () => {
+        const made = await done(['location', 'create', 'Zürich', '--address',
+            '10.77.0.1/16', '--vpn-host', 'vpn.example',
+            '--accept-unknown-peers', '-w', 'json']);
+        assert.equal(made.json.port, 51820);
+        assert.equal(made.json.accept_unknown_peers, true);
+        const list = await done(['location', 'list']);
+        assert.match(list.stdout, /Zürich +10\.77\.0\.1\/16 +vpn\.example:51820/);
+
+        const key = randomKey().toString('base64');
+        const added = await done(
+            ['device', 'add', 'laptop', key, '--user', 'ann']);
+        assert.match(added.stdout, /^\[Peer\]$/m);
+        await done(['device', 'add', 'printer',
+            randomKey().toString('base64'), '--location', 'Zürich']);
+        const devices = await done(['device', 'list', '-w', 'json']);
+        assert.deepEqual(devices.json.map((device) => device.device_type),
+            ['user', 'network']);
+        await done(['device', 'delete', key]);
+        await done(['device', 'delete', 'printer']);
+
+        const token = (await done(['token', 'create', 'second'])).stdout.trim();
+        await done(['token', 'list'], { token });
+        await done(['token', 'revoke', 'second']);
+        const refused = await ctl(['token', 'list'], { token });
+        assert.equal(refused.code, 1);
+        assert.match(refused.stderr, /valid admin token/);
+        const last = await ctl(['token', 'revoke', 'admin']);
+        assert.equal(last.code, 1);
+        assert.match(last.stderr, /the last one/);
+    });
+
+    test('hears gateways', async () => {
+        const { json } = await done(['location', 'list', '-w', 'json']);
+        const agent = new NativeGateway({
+            cluster, rng: new Random(), keys: [randomKey()],
+            token: gatewayToken(GATEWAY_SECRET, json[0].id),
+            hostname: 'gw-1', id: 'gw-1',
+        });
+        agent.tick();
+        await agent.drained();
+        const list = await done(['gateway', 'list', '--location', 'Zürich']);
+        assert.match(list.stdout, /gw-1 +Zürich +native +heard/);
+        const doctor = await done(['doctor']);
+        assert.match(doctor.stdout, /1 of 1 are heard/);
+        agent.stop();
+        await done(['location', 'delete', 'Zürich']);
+    });
+
+    test('judges the disk and leaves nothing on it', async () => {
+        const { dataDir } = cluster.nodes[0];
+        const before = fs.readdirSync(dataDir).sort();
+        const disk = await ctl(
+            ['check', 'disk', dataDir, '--seconds', '1', '-w', 'json']);
+        assert.ok(disk.json.writes > 0);
+        assert.ok(disk.json.p50_ms <= disk.json.p99_ms);
+        assert.equal(disk.code, disk.json.verdict === 'slow' ? 1 : 0);
+        assert.deepEqual(fs.readdirSync(dataDir).sort(), before);
+        const none = await ctl(['check', 'disk', path.join(dataDir, 'none')]);
+        assert.equal(none.code, 1);
+        assert.match(none.stderr, /No such file or directory/);
+    });
+
+    test('says who is down, and goes on with the others', async () => {
+        const victim = await cluster.follower();
+        await victim.kill();
+        const health = await ctl(['endpoint', 'health', '-w', 'json']);
+        assert.equal(health.code, 1);
+        const row = health.json.endpoints.find((e) =>
+            e.endpoint === `http://${victim.http}`);
+        assert.equal(row.health, 'unreachable');
+        // The dead one is asked first.
+        await done(['location', 'list'],
+            { nodes: [victim, ...cluster.running] });
+        await until('the doctor names it', async () => {
+            const doctor = await ctl(['doctor', '-w', 'json']);
+            assert.equal(doctor.code, 1);
+            return doctor.json.findings.some((finding) =>
+                finding.check === 'quorum' && finding.state === 'warn' &&
+                finding.text.includes(`${victim.name} is down`));
+        });
+        victim.start();
+        await victim.ready();
+        await until('all are healthy again', async () =>
+            (await ctl(['endpoint', 'health'])).code === 0);
+        await done(['endpoint', 'hash']);
+    });
+});
