@@ -20,6 +20,9 @@ enum {
     /* The same (1 s: two pings) for one that leads no more and has records of
      * ours: the new leader could have them already. */
     OUSTED_SILENT_BEATS_MAX = 50,
+    /* One that was removed is let go after this (0.5 s): it may wait for the
+     * answer that says so. */
+    STRANGER_BEATS_MAX = 25,
 };
 
 /* To one peer. */
@@ -34,8 +37,9 @@ struct out_link {
     struct dial *dial;
     unsigned failures;
     uint64_t retry_ms, pinged_ms;
-    unsigned silent_beats; /* since the oldest unanswered ping */
-    struct queue sent;     /* ->id: request id */
+    unsigned silent_beats;   /* since the oldest unanswered ping */
+    unsigned stranger_beats; /* since it left the configuration */
+    struct queue sent;       /* ->id: request id */
     uint64_t rtt_us;
     struct peer_clock clock;
 };
@@ -70,6 +74,13 @@ size_t forward_pending(const struct repl *r);
  * PEERS_MAX). */
 size_t forward_clock_offsets(struct repl *r, uint64_t wall_ms,
                              int64_t *offsets_ms);
+
+/* A frame on the link to a peer; false: there is none. */
+bool forward_put(struct repl *r, uint64_t peer_id, const struct frame *frame);
+
+/* The same on a link that the peer made; lost if there is none any more. */
+void forward_answer(struct repl *r, uint64_t peer_id,
+                    const struct frame *frame);
 
 const struct out_link *forward_peer(const struct repl *r, uint64_t peer_id);
 

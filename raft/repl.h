@@ -6,10 +6,12 @@
 
 #include "raft/applier.h"
 #include "raft/bootstrap.h"
+#include "raft/change.h"
 #include "raft/forward.h"
 #include "raft/guard.h"
 #include "raft/identity.h"
 #include "raft/listener.h"
+#include "raft/membership.h"
 #include "raft/space.h"
 #include "raft/submit.h"
 #include "raft/transport.h"
@@ -41,6 +43,7 @@ struct repl {
     char *raft_dir; /* owned */
     struct repl_peer initial[PEERS_MAX];
     size_t initial_count;
+    bool founder; /* among the initial peers, or there are none */
     unsigned election_timeout_ms, heartbeat_ms;
     unsigned log_entries_max, tail_entries;
     unsigned level; /* newest feature level that this node speaks */
@@ -75,6 +78,8 @@ struct repl {
     struct listener listener;
     struct transport transport;
     struct bootstrap bootstrap;
+    struct membership membership;
+    struct changes changes;
     struct guard guard;
     struct raft_fsm fsm;
     struct raft raft;
@@ -93,7 +98,8 @@ struct repl {
     uint64_t lead_term;
     uint64_t seen_leader; /* id */
     uint64_t leader_changes;
-    uint64_t failed; /* submissions that ended in ERR_* on the loop */
+    uint64_t stranger_ms; /* a member last said that this node is none */
+    uint64_t failed;      /* submissions that ended in ERR_* on the loop */
 
     pthread_mutex_t status_lock;
     struct repl_status status; /* under status_lock */
@@ -142,6 +148,12 @@ void snapshot_init(struct repl *r);
 
 /* Sets libraft's thresholds by the bytes in the log. */
 void snapshot_beat(struct repl *r);
+
+/* Says once a minute that this node was removed. */
+void stranger_beat(struct repl *r, uint64_t now_ms);
+
+/* The members say that this node is none of them, and no leader talks to it. */
+bool repl_is_removed(const struct repl *r, uint64_t now_ms);
 
 /* --- status.c ------------------------------------------------------------- */
 
