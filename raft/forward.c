@@ -35,7 +35,6 @@ static void end_sent(struct out_link *out)
     struct submission *s;
     while ((s = queue_pop(&out->sent)) != NULL)
         submit_end(out->repl, s, ERR_UNKNOWN);
-    changes_link_closed(out->repl, out->peer_id);
 }
 
 static void on_out_closed(struct link *link, const char *why)
@@ -46,6 +45,7 @@ static void on_out_closed(struct link *link, const char *why)
     out->retry_ms = clock_mono_ms() + backoff_ms(out->failures);
     out->rtt_us = 0;
     end_sent(out);
+    leader_gone_link_broke(out->repl, out->peer_id);
 }
 
 static int on_result(struct out_link *out, const struct frame *frame)
@@ -67,7 +67,12 @@ static int on_result(struct out_link *out, const struct frame *frame)
             out->sent.bytes -= s->record.size;
         }
         s->outcome = frame->outcome;
-        submit_end(out->repl, s, frame->status);
+        if (frame->status == ERR_AGAIN) {
+            out->again_ms = clock_mono_ms() + FORWARD_AGAIN_MS;
+            submit_return(out->repl, s);
+        } else {
+            submit_end(out->repl, s, frame->status);
+        }
         return 0;
     }
     return ERR_CORRUPT;
@@ -95,10 +100,10 @@ static int on_out_frame(struct link *link, const struct frame *frame)
         return 0;
     case FRAME_SUBMIT:
     case FRAME_PING:
-    case FRAME_CHANGED:
-        return changes_answered(out->repl, out->peer_id, frame);
     case FRAME_FACTS:
+    case FRAME_GONE:
     case FRAME_CHANGE:
+    case FRAME_CHANGED:
         break;
     }
     return ERR_CORRUPT;
@@ -123,8 +128,6 @@ static void on_dialed(void *arg, uv_stream_t *stream,
     (void)why; /* the raft channel tells: it dials the same address */
     out->dial = NULL;
     uint64_t now = clock_mono_ms();
-    if (answer != NULL && answer->code == HELLO_STRANGER)
-        out->repl->stranger_ms = now;
     if (stream == NULL) {
         out->failures++;
         out->retry_ms = now + backoff_ms(out->failures);
@@ -170,11 +173,7 @@ static void drop_strangers(struct repl *r)
     size_t kept = 0;
     for (size_t i = 0; i < PEERS_MAX && r->forward.outs[i] != NULL; i++) {
         struct out_link *out = r->forward.outs[i];
-        if (repl_member(r, out->peer_id) != NULL)
-            out->stranger_beats = 0;
-        else
-            out->stranger_beats++;
-        if (out->stranger_beats <= STRANGER_BEATS_MAX) {
+        if (repl_member(r, out->peer_id) != NULL) {
             r->forward.outs[kept++] = out;
             continue;
         }
@@ -225,6 +224,11 @@ static struct out_link *leader_link(struct repl *r)
 bool forward_has_room(struct repl *r, size_t size)
 {
     struct out_link *out = leader_link(r);
+    if (out != NULL && out->again_ms != 0) {
+        if (clock_mono_ms() < out->again_ms)
+            return false;
+        out->again_ms = 0;
+    }
     return out != NULL && (out->sent.bytes == 0 ||
                            out->sent.bytes + size <= FORWARD_BYTES_MAX);
 }
@@ -237,24 +241,6 @@ void forward_send(struct repl *r, struct submission *s)
         .type = FRAME_SUBMIT, .id = s->id, .record = s->record};
     link_put(&out->link, &frame);
     queue_push(&out->sent, s);
-}
-
-bool forward_put(struct repl *r, uint64_t peer_id, const struct frame *frame)
-{
-    struct out_link *out = find_out(r, peer_id);
-    if (out == NULL || !link_is_open(&out->link))
-        return false;
-    link_put(&out->link, frame);
-    return true;
-}
-
-void forward_answer(struct repl *r, uint64_t peer_id, const struct frame *frame)
-{
-    for (struct in_link *in = r->forward.ins; in != NULL; in = in->next)
-        if (in->peer_id == peer_id && link_is_open(&in->link)) {
-            link_put(&in->link, frame);
-            return;
-        }
 }
 
 size_t forward_pending(const struct repl *r)
@@ -390,9 +376,10 @@ static int on_in_frame(struct link *link, const struct frame *frame)
     case FRAME_FACTS:
         on_facts(in, frame);
         return 0;
-    case FRAME_CHANGE:
-        changes_ordered(in->repl, in->peer_id, frame);
+    case FRAME_GONE:
+        leader_gone_heard(in->repl, in->peer_id, frame);
         return 0;
+    case FRAME_CHANGE:
     case FRAME_CHANGED:
     case FRAME_RESULT:
     case FRAME_PONG:
@@ -467,8 +454,35 @@ static unsigned silent_beats_max(const struct repl *r,
                                  const struct out_link *out)
 {
     bool ousted = r->seen_leader != 0 && r->seen_leader != out->peer_id;
-    return ousted && out->sent.count > 0 ? OUSTED_SILENT_BEATS_MAX
-                                         : PING_SILENT_BEATS_MAX;
+    return ousted && out->sent.count > 0
+               ? OUSTED_SILENT_BEATS_MAX +
+                     (unsigned)(3 * out->rtt_us / 1000 / BEAT_MS)
+               : PING_SILENT_BEATS_MAX;
+}
+
+void forward_leader_changed(struct repl *r)
+{
+    for (size_t i = 0; i < PEERS_MAX && r->forward.outs[i] != NULL; i++) {
+        struct out_link *out = r->forward.outs[i];
+        if (out->sent.count == 0 || out->peer_id == r->seen_leader)
+            continue;
+        out->silent_beats = 0;
+        ping(out, clock_mono_ms());
+    }
+}
+
+void forward_tell_facts(struct repl *r)
+{
+    uint64_t now = clock_mono_ms();
+    for (size_t i = 0; i < PEERS_MAX && r->forward.outs[i] != NULL; i++)
+        if (link_is_open(&r->forward.outs[i]->link))
+            ping(r->forward.outs[i], now);
+}
+
+void forward_broadcast(struct repl *r, const struct frame *frame)
+{
+    for (size_t i = 0; i < PEERS_MAX && r->forward.outs[i] != NULL; i++)
+        link_put(&r->forward.outs[i]->link, frame);
 }
 
 void forward_beat(struct repl *r, uint64_t now_ms)

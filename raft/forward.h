@@ -17,12 +17,13 @@ enum {
      * beats, so that a pause of this process does not look like one of
      * theirs.*/
     PING_SILENT_BEATS_MAX = 150,
-    /* The same (1 s: two pings) for one that leads no more and has records of
-     * ours: the new leader could have them already. */
-    OUSTED_SILENT_BEATS_MAX = 50,
-    /* One that was removed is let go after this (0.5 s): it may wait for the
-     * answer that says so. */
-    STRANGER_BEATS_MAX = 25,
+    /* The same (100 ms and three round trips) for one that leads no more and
+     * has records of ours, after a ping when that was seen: the new leader
+     * could have them already. */
+    OUSTED_SILENT_BEATS_MAX = 5,
+    /* A leader that took nothing is asked again after this; another one at
+     * once. */
+    FORWARD_AGAIN_MS = 50,
 };
 
 /* To one peer. */
@@ -37,9 +38,9 @@ struct out_link {
     struct dial *dial;
     unsigned failures;
     uint64_t retry_ms, pinged_ms;
-    unsigned silent_beats;   /* since the oldest unanswered ping */
-    unsigned stranger_beats; /* since it left the configuration */
-    struct queue sent;       /* ->id: request id */
+    unsigned silent_beats; /* since anything came from it */
+    uint64_t again_ms;     /* it takes nothing before */
+    struct queue sent;     /* ->id: request id */
     uint64_t rtt_us;
     struct peer_clock clock;
 };
@@ -75,12 +76,15 @@ size_t forward_pending(const struct repl *r);
 size_t forward_clock_offsets(struct repl *r, uint64_t wall_ms,
                              int64_t *offsets_ms);
 
-/* A frame on the link to a peer; false: there is none. */
-bool forward_put(struct repl *r, uint64_t peer_id, const struct frame *frame);
+/* Another leader, or none: those who led and still have records of ours must
+ * answer soon. */
+void forward_leader_changed(struct repl *r);
 
-/* The same on a link that the peer made; lost if there is none any more. */
-void forward_answer(struct repl *r, uint64_t peer_id,
-                    const struct frame *frame);
+/* Tells all peers now what else goes with the pings. */
+void forward_tell_facts(struct repl *r);
+
+/* To every peer. */
+void forward_broadcast(struct repl *r, const struct frame *frame);
 
 const struct out_link *forward_peer(const struct repl *r, uint64_t peer_id);
 

@@ -3,6 +3,7 @@
 enum {
     RESULT_SIZE = 32,
     PING_SIZE = 16,
+    GONE_SIZE = 32,
     FACTS_LOW = 1, /* flags */
     FACTS_DRAINING = 2,
 };
@@ -68,6 +69,14 @@ void frame_put(struct buf *out, const struct frame *frame)
         break;
     case FRAME_FACTS:
         put_facts(out, &frame->facts);
+        break;
+    case FRAME_GONE:
+        buf_put_u32(out, GONE_SIZE);
+        buf_put_u32(out, FRAME_GONE);
+        buf_put_u64(out, frame->gone.leader);
+        buf_put_u64(out, frame->gone.term);
+        buf_put_u64(out, frame->gone.last_term);
+        buf_put_u64(out, frame->gone.last_index);
         break;
     case FRAME_CHANGE: {
         size_t start = begin(out, FRAME_CHANGE);
@@ -168,6 +177,12 @@ static bool get_payload(struct reader *in, struct frame *frame)
         return !in->failed && in->size == 0;
     case FRAME_FACTS:
         return get_facts(in, &frame->facts);
+    case FRAME_GONE:
+        frame->gone.leader = reader_u64(in);
+        frame->gone.term = reader_u64(in);
+        frame->gone.last_term = reader_u64(in);
+        frame->gone.last_index = reader_u64(in);
+        return !in->failed && in->size == 0;
     case FRAME_CHANGE:
         return get_change(in, frame);
     case FRAME_CHANGED:
@@ -184,6 +199,7 @@ bool frame_is_known(const struct frame *frame)
     case FRAME_PING:
     case FRAME_PONG:
     case FRAME_FACTS:
+    case FRAME_GONE:
     case FRAME_CHANGE:
     case FRAME_CHANGED:
         return true;

@@ -19,7 +19,8 @@ enum frame_type {
     FRAME_PING,
     FRAME_PONG,
     FRAME_FACTS,
-    FRAME_CHANGE = 7, /* what an operator asks the leader for */
+    FRAME_GONE,   /* raft/leader_gone.h */
+    FRAME_CHANGE, /* what an operator asks the leader for */
     FRAME_CHANGED,
 };
 
@@ -32,6 +33,10 @@ struct frame {
     uint64_t mono_ns;       /* ping: of its sender; pong: echoed */
     uint64_t wall_ms;       /* of this frame's sender */
     struct repl_facts facts;
+    struct frame_gone {
+        uint64_t leader, term;
+        uint64_t last_term, last_index; /* of its sender's log */
+    } gone;
     enum repl_change_kind change;
     struct bytes text; /* change: the node's name, may be empty; changed: for
                           people. Borrowed from the input */

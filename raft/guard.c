@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/mailbox.h"
+#include "raft/election.h"
 
 #include <stdlib.h>
 
@@ -178,7 +179,9 @@ static int guarded_send(struct raft_io *io, struct raft_io_send *req,
     }
     /* A snapshot that was being read when the stop came is sent after libraft
      * closed its links: it would open one that nobody closes. */
-    int rv = g->closing ? RAFT_CANCELED : g->inner.send(io, req, message, cb);
+    int rv = g->closing                   ? RAFT_CANCELED
+             : election_concerns(message) ? election_send(g, req, message, cb)
+                                          : g->inner.send(io, req, message, cb);
     /* libraft frees a message twice when send itself fails: fail through the
      * callback; it will be sent again. */
     if (rv != 0)
@@ -226,6 +229,7 @@ static void guarded_recv(struct raft_io *io, struct raft_message *message)
     }
     if (term != 0 && term >= raft->current_term) {
         g->heard_ms = clock_mono_ms();
+        g->heard_term = term;
         if (g->leader_commit_first == 0)
             g->leader_commit_first = commit;
     }

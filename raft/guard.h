@@ -40,8 +40,10 @@ struct guard {
     unsigned puts;        /* snapshots on their way to the disk */
     struct logsize log;
     uint64_t heard_ms;            /* monotonic: last message of a leader */
+    uint64_t heard_term;          /* in which it leads */
     uint64_t leader_commit_first; /* what the first leader had committed */
-    uint64_t stuck_ms, stored_index, watched_ms; /* watchdog */
+    /* Watchdog: for so long no entry reached the disk, though some wait. */
+    uint64_t stuck_ms, stored_index, watched_ms;
 };
 
 /* Tests: what a write shall fail with, 0 = it does not; set before anything

@@ -16,7 +16,7 @@ static void on_wake(uv_async_t *wake);
 static void on_turn(uv_prepare_t *turn);
 static void on_beat(uv_timer_t *beat);
 static void begin_stop(struct errand *errand);
-static bool knows(void *arg, uint64_t id);
+static void stop_turn(struct repl *r);
 
 /* --- opening -------------------------------------------------------------- */
 
@@ -40,19 +40,10 @@ int loop_init(struct repl *r, struct errmsg *e)
     r->dialer.me.level = r->level;
     r->listener = (struct listener){.loop = &r->loop, .silence_ms = silence_ms};
     door_init(r);
-    membership_init(r);
-    changes_init(r);
     transport_init(&r->transport, &r->dialer, &r->events);
-    r->transport.knows = knows;
-    r->transport.arg = r;
     int rv = resolver_start(&r->resolver, loop_wake, r, e);
     r->dialer.resolver = r->resolver;
     return rv;
-}
-
-static bool knows(void *arg, uint64_t id)
-{
-    return repl_member(arg, id) != NULL;
 }
 
 static void on_raft_closed(struct raft *raft)
@@ -141,13 +132,12 @@ int repl_raft_open(struct repl *r,
         return raft_failed(r, rv, "start", raft_errmsg(&r->raft), e);
     if (events_failed(&r->events))
         return errmsg_set(e, ERR_BEHIND, "%s: cannot start", r->data_dir);
-    /* One that joins may have a log from before it was let in: the leader
-     * sends the rest. Without a configuration of its own it never votes itself
-     * into anything. */
     if (r->raft.configuration.n > 0 &&
         repl_member(r, r->identity.raft_id) == NULL)
-        events_info(&r->events, "membership",
-                    "%s does not name this node as a member yet", r->raft_dir);
+        return errmsg_set(e, ERR_FOREIGN,
+                          "%s is the log of a cluster without this node's raft "
+                          "id: give the right directory, or wipe %s and rejoin",
+                          r->raft_dir, r->data_dir);
     snapshot_beat(r);
     r->dialer.me.configuration_index = repl_configuration_index(r);
     forward_set_members(r);
@@ -184,108 +174,6 @@ static void on_wake(uv_async_t *wake)
         resolver_collect(r->resolver);
     errands_run(&r->errands);
     submit_collect(r);
-    changes_collect(r);
-}
-
-static void lose_leadership(struct repl *r)
-{
-    bool told = r->ready;
-    r->leads = r->ready = false;
-    if (told && r->on_leader != NULL)
-        r->on_leader(r->arg, false);
-}
-
-/* The way to on_leader(true): a barrier through the log, then a mark through
- * the applier's mailbox, so that everything before was applied. */
-struct takeover {
-    struct raft_barrier req;
-    struct errand errand;
-    struct repl *repl;
-    uint64_t term;
-};
-
-static void takeover_done(struct errand *errand)
-{
-    struct takeover *t = CONTAINER_OF(errand, struct takeover, errand);
-    struct repl *r = t->repl;
-    if (r->phase == PHASE_RUNNING && r->leads && r->lead_term == t->term) {
-        r->ready = true;
-        /* Stamps of an earlier lead may be of entries that were lost: what was
-         * applied is the floor, or a lost tick would never be made again. */
-        r->submitter.last_stamp = 0;
-        events_info(&r->events, "leader", "this node leads in term %llu",
-                    (unsigned long long)t->term);
-        if (r->on_leader != NULL)
-            r->on_leader(r->arg, true);
-        submit_pump(r);
-    }
-    free(t);
-}
-
-static void takeover_applied(struct errand *errand)
-{
-    struct takeover *t = CONTAINER_OF(errand, struct takeover, errand);
-    errand->run = takeover_done;
-    mailbox_push(&t->repl->errands, &errand->letter);
-}
-
-static void on_barrier(struct raft_barrier *req, int status)
-{
-    struct takeover *t = CONTAINER_OF(req, struct takeover, req);
-    struct repl *r = t->repl;
-    r->barrier = false;
-    if (status != 0) {
-        free(t); /* asked for again if it leads again */
-        return;
-    }
-    if (r->guard.leader_commit_first == 0)
-        r->guard.leader_commit_first = raft_commit_index(&r->raft);
-    t->errand.run = takeover_applied;
-    applier_run(&r->applier, &t->errand);
-}
-
-static void begin_takeover(struct repl *r)
-{
-    struct takeover *t = calloc(1, sizeof *t);
-    if (t == NULL)
-        return; /* tried again next turn */
-    t->repl = r;
-    t->term = r->lead_term = raft_current_term(&r->raft);
-    int rv = raft_barrier(&r->raft, &t->req, on_barrier);
-    if (rv == 0) {
-        r->barrier = true;
-        return;
-    }
-    free(t);
-    if (rv != RAFT_NOTLEADER && rv != RAFT_NOSPACE)
-        events_fatal(&r->events, EXIT_RESTART, "barrier", "%s",
-                     raft_strerror(rv));
-}
-
-static void watch_leadership(struct repl *r)
-{
-    bool leads = raft_state(&r->raft) == RAFT_LEADER;
-    uint64_t term = raft_current_term(&r->raft);
-    if (r->leads && (!leads || term != r->lead_term))
-        lose_leadership(r);
-    if (leads && !r->leads && !r->barrier) {
-        begin_takeover(r);
-        r->leads = r->barrier;
-    }
-    raft_id id;
-    const char *address;
-    raft_leader(&r->raft, &id, &address);
-    if (id != r->seen_leader) {
-        if (id != 0)
-            r->leader_changes++;
-        if (id == 0)
-            events_info(&r->events, "leader", "no leader is known now");
-        else if (id != r->identity.raft_id) /* our own lead is told apart */
-            events_info(&r->events, "leader", "%s leads in term %llu", address,
-                        (unsigned long long)term);
-        r->seen_leader = id;
-        r->status_ms = 0;
-    }
 }
 
 static void on_turn(uv_prepare_t *turn)
@@ -296,7 +184,12 @@ static void on_turn(uv_prepare_t *turn)
         if (raft_state(&r->raft) == RAFT_UNAVAILABLE)
             events_fatal(&r->events, EXIT_RESTART, "raft",
                          "libraft gave up: %s", raft_errmsg(&r->raft));
-        watch_leadership(r);
+        leadership_turn(r);
+        leader_gone_turn(r);
+        succession_turn(r);
+        stop_turn(r);
+        if (r->phase == PHASE_CLOSING)
+            return;
         submit_pump(r);
         forward_flush(r);
     }
@@ -319,66 +212,36 @@ static void begin_stop(struct errand *errand)
         loop_close(r);
         return;
     }
-    r->phase = PHASE_DRAINING;
-    r->phase_until_ms = clock_mono_ms() + DRAIN_MS_MAX;
     submit_fail_waiting(r, ERR_CLOSED);
+    struct errmsg e;
+    bool handing = succession_holds(&r->succession) ||
+                   succession_transfer(r, 0, NULL, NULL, &e) == 0;
+    r->phase = handing ? PHASE_HANDING : PHASE_DRAINING;
+    r->phase_until_ms = clock_mono_ms() + DRAIN_MS_MAX;
 }
 
-static void on_transferred(struct raft_transfer *req)
+static void stop_turn(struct repl *r)
 {
-    struct repl *r = req->data;
-    r->transferring = false;
-}
-
-/* The connected voter that has most of the log. */
-static uint64_t best_successor(struct repl *r)
-{
-    uint64_t best = 0, best_match = 0;
-    const struct raft_configuration *c = &r->raft.configuration;
-    for (unsigned i = 0; i < c->n; i++) {
-        const struct out_link *out = forward_peer(r, c->servers[i].id);
-        raft_index match = 0;
-        if (c->servers[i].role != RAFT_VOTER || out == NULL ||
-            !link_is_open(&out->link) ||
-            raft_match_index(&r->raft, c->servers[i].id, &match) != 0)
-            continue;
-        if (best == 0 || match > best_match) {
-            best = c->servers[i].id;
-            best_match = match;
-        }
-    }
-    return best;
-}
-
-static void stop_beat(struct repl *r, uint64_t now_ms)
-{
-    bool late = now_ms >= r->phase_until_ms;
-    if (r->phase == PHASE_DRAINING &&
-        (late ||
-         (r->submitter.proposal_count == 0 && forward_pending(r) == 0))) {
-        uint64_t to =
-            raft_state(&r->raft) == RAFT_LEADER ? best_successor(r) : 0;
-        r->phase = PHASE_HANDING;
-        r->phase_until_ms = now_ms + TRANSFER_MS_MAX;
-        r->transfer.data = r;
-        if (to != 0 &&
-            raft_transfer(&r->raft, &r->transfer, to, on_transferred) == 0)
-            r->transferring = true;
-        else
-            loop_close(r);
-    } else if (r->phase == PHASE_HANDING && (late || !r->transferring)) {
+    uint64_t now = clock_mono_ms();
+    if (r->phase == PHASE_HANDING && !succession_holds(&r->succession)) {
+        /* What the others send until they know the new leader is answered: a
+         * closed link would leave it unknown. */
+        r->phase = PHASE_DRAINING;
+        r->linger_until_ms = now + LINGER_MS;
+    } else if (r->phase == PHASE_DRAINING && now >= r->linger_until_ms &&
+               (now >= r->phase_until_ms ||
+                (r->submitter.proposal_count == 0 && forward_pending(r) == 0)))
         loop_close(r);
-    }
 }
 
 void loop_close(struct repl *r)
 {
     r->phase = PHASE_CLOSING;
+    succession_close(r);
+    leader_gone_close(r);
     if (r->leads)
-        lose_leadership(r);
+        leadership_lose(r);
     bootstrap_stop(r);
-    membership_close(r);
-    changes_close(r);
     forward_close(r);
     listener_close(&r->listener);
     if (r->raft_open) {
@@ -405,10 +268,9 @@ static void on_beat(uv_timer_t *beat)
     }
     listener_beat(&r->listener);
     dialer_beat(&r->dialer);
-    changes_beat(r, now);
     if (r->phase == PHASE_WAITING) {
         submit_beat(r, now);
-        if (r->bootstrap.running)
+        if (r->bootstrap.count > 0)
             bootstrap_beat(r, now);
         return;
     }
@@ -418,11 +280,9 @@ static void on_beat(uv_timer_t *beat)
     transport_beat(&r->transport);
     forward_set_members(r);
     forward_beat(r, now);
-    membership_beat(r, now);
-    stranger_beat(r, now);
     guard_beat(&r->guard, raft_last_index(&r->raft), now);
     snapshot_beat(r);
     submit_beat(r, now);
-    if (r->phase > PHASE_RUNNING)
-        stop_beat(r, now);
+    succession_beat(r, now);
+    leader_gone_beat(r, now);
 }

@@ -1,37 +1,37 @@
 /* The inside of one replica, for the files that make it up: replica.c (start,
- * stop), loop.c (the turn of the raft loop), door.c (who may come in),
- * submit.c, forward.c, snapshot.c, bootstrap.c, status.c. Unless said otherwise
- * the raft loop owns it. */
+ * stop), loop.c (the turn of the raft loop), leadership.c, door.c (who may come
+ * in), submit.c, forward.c, snapshot.c, bootstrap.c, status.c. Unless said
+ * otherwise the raft loop owns it. */
 #pragma once
 
 #include "raft/applier.h"
 #include "raft/bootstrap.h"
-#include "raft/change.h"
 #include "raft/forward.h"
 #include "raft/guard.h"
 #include "raft/identity.h"
+#include "raft/leader_gone.h"
 #include "raft/listener.h"
-#include "raft/membership.h"
 #include "raft/space.h"
 #include "raft/submit.h"
+#include "raft/succession.h"
 #include "raft/transport.h"
 
 enum {
     BEAT_MS = 20,
-    DRAIN_MS_MAX = 1000,    /* for what is in flight at a stop */
-    TRANSFER_MS_MAX = 1000, /* for handing leadership over */
+    DRAIN_MS_MAX = 1000, /* for what is in flight at a stop */
+    LINGER_MS = 40,      /* for the last answers, after a hand-over */
 };
 
 /*            start (bootstrapped)
- *   WAITING ----------------------> RUNNING -> DRAINING -> HANDING -> CLOSING
- *      |         bootstrap             ^           |                     ^
- *      +-------------------------------+           +---------------------+
- *      +-- stop --> CLOSING                         (not leader, or alone)   */
+ *   WAITING ----------------------> RUNNING -> HANDING -> DRAINING -> CLOSING
+ *      |         bootstrap             ^  |                  ^
+ *      +-------------------------------+  +------------------+
+ *      +-- stop --> CLOSING               (not leader, or alone)             */
 enum phase {
     PHASE_WAITING,
     PHASE_RUNNING,
-    PHASE_DRAINING,
     PHASE_HANDING,
+    PHASE_DRAINING,
     PHASE_CLOSING
 };
 
@@ -43,7 +43,6 @@ struct repl {
     char *raft_dir; /* owned */
     struct repl_peer initial[PEERS_MAX];
     size_t initial_count;
-    bool founder; /* among the initial peers, or there are none */
     unsigned election_timeout_ms, heartbeat_ms;
     unsigned log_entries_max, tail_entries;
     unsigned level; /* newest feature level that this node speaks */
@@ -71,15 +70,13 @@ struct repl {
     uv_prepare_t turn;
     uv_timer_t beat;
     enum phase phase;
-    uint64_t phase_until_ms;
+    uint64_t phase_until_ms, linger_until_ms;
     struct identity identity;
     struct resolver *resolver; /* owned until resolver_stop */
     struct dialer dialer;
     struct listener listener;
     struct transport transport;
     struct bootstrap bootstrap;
-    struct membership membership;
-    struct changes changes;
     struct guard guard;
     struct raft_fsm fsm;
     struct raft raft;
@@ -88,18 +85,17 @@ struct repl {
     struct forward forward;
     uint64_t handed_index; /* newest index that the applier has or had */
     struct errand stop;
-    struct raft_transfer transfer;
-    bool transferring;
+    struct succession succession;
+    struct leader_gone gone;
 
     /* leadership as the loop has seen it */
-    bool leads;   /* libraft says so */
-    bool ready;   /* …and everything before was applied: on_leader(true) */
-    bool barrier; /* under way */
+    bool leads; /* libraft says so */
+    bool ready; /* …and everything before was applied: on_leader(true) */
     uint64_t lead_term;
-    uint64_t seen_leader; /* id */
+    uint64_t lead_first_index; /* to be applied before; 0: no more */
+    uint64_t seen_leader;      /* id */
     uint64_t leader_changes;
-    uint64_t stranger_ms; /* a member last said that this node is none */
-    uint64_t failed;      /* submissions that ended in ERR_* on the loop */
+    uint64_t failed; /* submissions that ended in ERR_* on the loop */
 
     pthread_mutex_t status_lock;
     struct repl_status status; /* under status_lock */
@@ -130,6 +126,12 @@ static inline bool repl_may_propose(const struct repl *r)
     return r->phase == PHASE_RUNNING && r->leads && r->ready;
 }
 
+/* --- leadership.c --------------------------------------------------------- */
+
+/* Looks whether this node or another leads. */
+void leadership_turn(struct repl *r);
+void leadership_lose(struct repl *r);
+
 /* --- door.c --------------------------------------------------------------- */
 
 /* Who may come in; with r->listener otherwise set. */
@@ -148,12 +150,6 @@ void snapshot_init(struct repl *r);
 
 /* Sets libraft's thresholds by the bytes in the log. */
 void snapshot_beat(struct repl *r);
-
-/* Says once a minute that this node was removed. */
-void stranger_beat(struct repl *r, uint64_t now_ms);
-
-/* The members say that this node is none of them, and no leader talks to it. */
-bool repl_is_removed(const struct repl *r, uint64_t now_ms);
 
 /* --- status.c ------------------------------------------------------------- */
 

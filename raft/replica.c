@@ -82,7 +82,7 @@ static int open_all(struct repl *r, const struct repl_options *o,
         rv = repl_raft_open(r, NULL, NULL, e);
         if (rv == 0)
             compare_initial(r);
-    } else if (r->founder && r->initial_count <= 1) {
+    } else if (r->initial_count <= 1) {
         struct founder me = {r->name, r->address, r->identity.raft_id};
         rv = bootstrap_found(r, &me, 1, e);
     } else {
@@ -115,7 +115,6 @@ void repl_stop(struct repl *r)
     errands_run(&r->errands);
     submit_collect(r);
     submit_fail_waiting(r, ERR_CLOSED);
-    changes_collect(r);
     forward_deinit(r);
     if (r->raft_open) {
         ASSERT(r->raft_closed);
@@ -191,14 +190,13 @@ static int copy_initial(struct repl *r, const struct repl_options *o,
         if (strcmp(p->name, r->name) == 0)
             self = &r->initial[i];
     }
-    r->founder = self != NULL || o->initial_peer_count == 0;
-    if (self == NULL && o->initial_peer_count > 0 && r->address[0] == '\0')
-        return errmsg_set(e, ERR_INVALID,
-                          "initial peers: this node (%s) is not among them, so "
-                          "it can only join, and needs a peer address",
-                          r->name);
-    if (self == NULL)
+    if (o->initial_peer_count == 0)
         return 0;
+    if (self == NULL)
+        return errmsg_set(e, ERR_INVALID,
+                          "initial peers: this node (%s) is not among them: "
+                          "give every node the same list",
+                          r->name);
     if (r->address[0] != '\0' && strcmp(r->address, self->address) != 0)
         return errmsg_set(e, ERR_INVALID,
                           "peer address is %s but the initial peers say %s",
@@ -232,6 +230,8 @@ static int copy_options(struct repl *r, const struct repl_options *o,
     if (rv == 0 && strchr(r->name, '=') != NULL)
         rv = errmsg_set(e, ERR_INVALID, "node name %s: it must have no \"=\"",
                         r->name);
+    if (rv == 0)
+        rv = succession_init(r, o->leader_zones, e);
     if (rv == 0)
         rv = copy_initial(r, o, e);
     if (rv != 0)

@@ -107,6 +107,7 @@ struct submission {
     struct outcome outcome;
     struct submission *next; /* private to the replica while it is submitted */
     uint64_t id;             /* private */
+    uint64_t arrived_ms;     /* private: monotonic; 0: of another node */
 };
 
 /* Any thread. Always ends in exactly one call of s->done, never inside this

@@ -64,12 +64,10 @@ static void fill_node(struct repl *r, struct repl_node_status *node,
     }
 }
 
-static const char *state_text(const struct repl *r, uint64_t now_ms)
+static const char *state_text(const struct repl *r)
 {
     if (!r->raft_open)
         return "waiting";
-    if (repl_is_removed(r, now_ms))
-        return "removed";
     switch (r->raft.state) {
     case RAFT_LEADER:
         return "leader";
@@ -77,20 +75,6 @@ static const char *state_text(const struct repl *r, uint64_t now_ms)
         return "candidate";
     default:
         return "follower";
-    }
-}
-
-/* Those who knock at this leader and are not let in yet. */
-static void fill_joining(struct repl *r, struct repl_status *s)
-{
-    for (size_t i = 0; i < KNOCKS_MAX && s->node_count < PEERS_MAX; i++) {
-        const struct knock *k = &r->membership.knocks[i];
-        if (k->raft_id == 0 || repl_member(r, k->raft_id) != NULL)
-            continue;
-        struct repl_node_status *node = &s->nodes[s->node_count++];
-        *node = (struct repl_node_status){.id = k->raft_id, .role = "joining"};
-        memcpy(node->name, k->peer.name, sizeof node->name);
-        memcpy(node->address, k->peer.address, sizeof node->address);
     }
 }
 
@@ -109,7 +93,6 @@ static void fill_raft(struct repl *r, struct repl_status *s, uint64_t now_ms)
     const struct raft_configuration *c = &r->raft.configuration;
     for (unsigned i = 0; i < c->n && s->node_count < PEERS_MAX; i++)
         fill_node(r, &s->nodes[s->node_count++], &c->servers[i], now_ms);
-    fill_joining(r, s);
 }
 
 /* Asking takes the store's locks: not at every turn. */
@@ -136,6 +119,7 @@ void status_facts(struct repl *r, uint64_t now_ms, struct repl_facts *out)
         .store_bytes = store_bytes(r, now_ms),
         .disk_free_bytes = space_free_bytes(&r->space),
         .disk_low = space_is_low(&r->space),
+        .draining = r->succession.draining,
     };
     memcpy(out->zone, r->zone, sizeof out->zone);
     if (r->raft_open) {
@@ -149,12 +133,13 @@ void status_refresh(struct repl *r, uint64_t now_ms)
 {
     r->status_ms = now_ms;
     struct repl_status s = {.raft_id = r->identity.raft_id,
-                            .state = state_text(r, now_ms),
+                            .state = state_text(r),
                             .disk_low = space_is_low(&r->space),
                             .disk_free_bytes = space_free_bytes(&r->space)};
     memcpy(s.cluster_id, r->identity.cluster_id, sizeof s.cluster_id);
     if (r->raft_open)
         fill_raft(r, &s, now_ms);
+    s.draining = r->succession.draining;
     s.pending = r->submitter.waiting.count + r->submitter.orders.count +
                 r->submitter.proposal_count + forward_pending(r);
     s.failed = r->failed;

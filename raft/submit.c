@@ -129,7 +129,7 @@ void submit_collect(struct repl *r)
          l = next) {
         next = l->next;
         struct submission *s = CONTAINER_OF(l, struct submission, letter);
-        s->id = now;
+        s->arrived_ms = now;
         if (stopping)
             submit_end(r, s, ERR_CLOSED);
         else if (s->record.size == 0 || s->record.size > RECORD_SIZE_MAX)
@@ -151,9 +151,34 @@ void submit_order(struct repl *r, struct submission *s)
         queue_push(&r->submitter.orders, s);
 }
 
+void submit_return(struct repl *r, struct submission *s)
+{
+    if (r->phase != PHASE_RUNNING ||
+        clock_mono_ms() - s->arrived_ms >= SUBMIT_WAIT_MS)
+        submit_end(r, s, ERR_AGAIN);
+    else
+        queue_push(&r->submitter.returned, s);
+}
+
+/* In the order in which they came back, before all that came later. */
+static void put_returned_first(struct submitter *m)
+{
+    struct queue *back = &m->returned;
+    if (back->count == 0)
+        return;
+    back->last->next = m->waiting.first;
+    if (m->waiting.last == NULL)
+        m->waiting.last = back->last;
+    m->waiting.first = back->first;
+    m->waiting.count += back->count;
+    m->waiting.bytes += back->bytes;
+    *back = (struct queue){0};
+}
+
 void submit_fail_waiting(struct repl *r, int status)
 {
     struct submission *s;
+    put_returned_first(&r->submitter);
     while ((s = queue_pop(&r->submitter.orders)) != NULL)
         s->done(s, ERR_AGAIN);
     while ((s = queue_pop(&r->submitter.waiting)) != NULL)
@@ -182,6 +207,9 @@ void submit_pump(struct repl *r)
         while ((order = queue_pop(&s->orders)) != NULL)
             order->done(order, ERR_AGAIN);
     }
+    put_returned_first(s);
+    if (r->leads && succession_holds(&r->succession))
+        return; /* for the next leader */
     if (r->leads && space_is_low(&r->space)) {
         submit_fail_waiting(r, ERR_AGAIN); /* no room for the log */
         return;
@@ -219,7 +247,7 @@ static void put_back(struct repl *r, struct queue *taken, int rv)
     while ((s = queue_pop(taken)) != NULL)
         queue_push_front(&reversed, s);
     while ((s = queue_pop(&reversed)) != NULL)
-        if (rv == RAFT_NOTLEADER && s->id != 0)
+        if (rv == RAFT_NOTLEADER && s->arrived_ms != 0)
             queue_push_front(&r->submitter.waiting, s);
         else
             s->done(s, ERR_AGAIN);
@@ -350,7 +378,7 @@ static void maybe_tick(struct repl *r, uint64_t now_ms)
         stamp_now(r) < status.next_close_ms)
         return;
     atomic_store(&s->tick_busy, true);
-    s->tick.id = now_ms;
+    s->tick.arrived_ms = now_ms;
     queue_push_front(&s->waiting, &s->tick);
 }
 
@@ -361,6 +389,6 @@ void submit_beat(struct repl *r, uint64_t now_ms)
     if (repl_may_propose(r))
         return;
     while (s->waiting.first != NULL &&
-           now_ms - s->waiting.first->id >= SUBMIT_WAIT_MS)
+           now_ms - s->waiting.first->arrived_ms >= SUBMIT_WAIT_MS)
         submit_end(r, queue_pop(&s->waiting), ERR_AGAIN);
 }

@@ -39,8 +39,9 @@ void submit_pack(struct queue *a, struct queue *b, struct buf *entry,
                  struct queue *taken);
 
 struct submitter {
-    struct queue waiting; /* of this node; ->id: monotonic ms of arrival */
-    struct queue orders;  /* of followers: proposed here or not at all */
+    struct queue waiting;       /* of this node */
+    struct queue returned;      /* of these, what a leader did not take */
+    struct queue orders;        /* of followers: proposed here or not at all */
     struct proposal *proposals; /* in flight */
     size_t proposal_count;
     uint64_t number;     /* of the newest proposal */
@@ -62,6 +63,10 @@ void submit_collect(struct repl *r);
 
 /* A record that a follower forwarded, already validated. */
 void submit_order(struct repl *r, struct submission *s);
+
+/* The leader to which @s was forwarded certainly did not take it: it waits for
+ * another try, not longer than anything waits for a leader. */
+void submit_return(struct repl *r, struct submission *s);
 
 /* Proposes or forwards what can be. */
 void submit_pump(struct repl *r);

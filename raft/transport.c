@@ -1,9 +1,13 @@
+#define _GNU_SOURCE /* POLLRDHUP */
 #include "raft/transport.h"
 
 #include "base/clock.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 
 /* One connect request of libraft. */
 struct attempt {
@@ -63,15 +67,62 @@ unsigned backoff_ms(unsigned failures)
     return most / 2 + (unsigned)(clock_mono_ns() / 1000) % (most / 2);
 }
 
-static unsigned *failures_of(struct transport *t, uint64_t id)
+static size_t slot_of(struct transport *t, uint64_t id)
 {
     for (size_t i = 0; i < PEERS_MAX; i++) {
         if (t->peers[i].id == 0)
             t->peers[i].id = id;
         if (t->peers[i].id == id)
-            return &t->peers[i].failures;
+            return i;
     }
-    return &t->peers[PEERS_MAX - 1].failures;
+    return PEERS_MAX - 1;
+}
+
+static unsigned *failures_of(struct transport *t, uint64_t id)
+{
+    return &t->peers[slot_of(t, id)].failures;
+}
+
+static uint64_t inode_of(int fd)
+{
+    struct stat s;
+    return fstat(fd, &s) == 0 ? s.st_ino : 0;
+}
+
+/* libraft only writes on its outgoing links (0.22.1), so it takes the one to a
+ * peer that was restarted for good, and what it writes there first, a vote, is
+ * lost without an error. So the end of a link is looked for here, and its
+ * socket shut down: the write then fails, libraft connects anew, and guard
+ * sends again. (Reading from it would tell sooner, but makes libuv refuse the
+ * write in a way that libraft never recovers from.) */
+static void end_broken_links(struct transport *t)
+{
+    struct pollfd polls[PEERS_MAX];
+    for (size_t i = 0; i < PEERS_MAX; i++)
+        polls[i] = (struct pollfd){
+            .fd = t->peers[i].inode == 0 ? -1 : t->peers[i].fd,
+            .events = POLLRDHUP,
+        };
+    if (poll(polls, PEERS_MAX, 0) <= 0)
+        return;
+    for (size_t i = 0; i < PEERS_MAX; i++) {
+        if (polls[i].revents == 0)
+            continue;
+        if (inode_of(t->peers[i].fd) == t->peers[i].inode)
+            shutdown(t->peers[i].fd, SHUT_RDWR);
+        t->peers[i].inode = 0;
+    }
+}
+
+static void watch_link(struct transport *t, uint64_t id,
+                       const uv_stream_t *stream)
+{
+    uv_os_fd_t fd;
+    size_t i = slot_of(t, id);
+    if (uv_fileno((const uv_handle_t *)stream, &fd) != 0)
+        return;
+    t->peers[i].fd = fd;
+    t->peers[i].inode = inode_of(fd);
 }
 
 void transport_peer_seen(struct transport *t, uint64_t id)
@@ -117,6 +168,7 @@ static void on_dialed(void *arg, uv_stream_t *stream,
         }
     } else {
         *failures = 0;
+        watch_link(t, a->id, stream);
     }
     free(a);
     req->cb(req, stream, stream == NULL ? RAFT_NOCONNECTION : 0);
@@ -125,8 +177,9 @@ static void on_dialed(void *arg, uv_stream_t *stream,
 void transport_beat(struct transport *t)
 {
     uint64_t now = clock_mono_ms();
+    end_broken_links(t);
     for (struct attempt *a = t->attempts; a != NULL; a = a->next)
-        if (a->dial == NULL && a->due_ms <= now && t->knows(t->arg, a->id))
+        if (a->dial == NULL && a->due_ms <= now)
             a->dial = dial_start(t->dialer, HELLO_RAFT, a->id, a->address,
                                  on_dialed, a);
 }

@@ -19,13 +19,14 @@ struct transport {
     struct events *events;         /* borrowed */
     raft_uv_accept_cb accept;      /* NULL until libraft listens */
     struct attempt *attempts;      /* connect requests under way */
-    /* Is it somebody to talk to? libraft goes on with those that it removed. */
-    bool (*knows)(void *arg, uint64_t id);
-    void *arg;
     bool closing;
     struct {
         uint64_t id;
         unsigned failures; /* in a row */
+        /* The stream that libraft was given last; the inode tells whether the
+         * descriptor still is that socket. 0: none. */
+        int fd;
+        uint64_t inode;
     } peers[PEERS_MAX];
 };
 
