@@ -74,6 +74,11 @@ static inline void le32_put(uint8_t *out, uint32_t v)
         out[i] = (uint8_t)(v >> (8 * i));
 }
 
+static inline uint16_t le16_get(const uint8_t *in)
+{
+    return (uint16_t)(in[0] | in[1] << 8);
+}
+
 static inline uint32_t le32_get(const uint8_t *in)
 {
     return (uint32_t)in[3] << 24 | (uint32_t)in[2] << 16 |

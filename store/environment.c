@@ -2,6 +2,7 @@
 #include "store/environment.h"
 
 #include "store/lmdb_error.h"
+#include "store/page_check.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,6 +15,7 @@
 enum {
     DATABASES_MAX = 16, /* with room for the reserved ones */
     READERS_MAX = 512,
+    LOCK_FILE_SIZE = 64 * 1024, /* more than so many readers need */
 };
 
 static const uint64_t map_bytes_default = (uint64_t)64 << 30;
@@ -68,6 +70,22 @@ static int open_directory(struct environment *env, struct errmsg *e)
                           strerror(errno));
     }
     return 0;
+}
+
+/* The file of LMDB's reader table is mapped and written: with a hole in it a
+ * full disk is a SIGBUS. */
+static int make_lock_file(const struct environment *env, struct errmsg *e)
+{
+    int fd =
+        openat(env->directory, "lock.mdb", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return errmsg_set(e, ERR_IO, "opening %s/lock.mdb: %s", env->path,
+                          strerror(errno));
+    int failed = posix_fallocate(fd, 0, LOCK_FILE_SIZE);
+    close(fd);
+    return failed == 0
+               ? 0
+               : lmdb_error(failed, "allocating lock.mdb in", env->path, e);
 }
 
 static int open_map(struct environment *env, uint64_t map_bytes)
@@ -163,6 +181,10 @@ int environment_open(struct environment *env, const char *path,
     if (env->path == NULL)
         return errmsg_set(e, ERR_NOMEM, "opening %s: out of memory", path);
     int rc = open_directory(env, e);
+    if (rc == 0)
+        rc = page_check(path, PAGE_CHECK_WHOLE_BYTES_MAX, e);
+    if (rc == 0)
+        rc = make_lock_file(env, e);
     if (rc == 0)
         rc = open_file(env, map_bytes, e);
     if (rc != 0)
