@@ -6,6 +6,7 @@
 #include "node/data_dir.h"
 #include "node/founding.h"
 #include "node/node.h"
+#include "node/restart.h"
 #include "tls/tls.h"
 
 #include <errno.h>
@@ -51,6 +52,9 @@ static void on_event(void *arg, enum repl_event_kind kind, const char *event,
         _exit(exit_code);
     case REPL_RESTART:
         log_info(event, "%s", message);
+        restart_process();
+        log_error(event, "the program cannot be executed again: %s",
+                  strerror(errno));
         _exit(EXIT_RESTART);
     }
 }
@@ -243,6 +247,7 @@ int main(int argc, char **argv)
     struct node_config config;
     struct errmsg e;
     sigset_t signals;
+    restart_remember(argv);
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);

@@ -2,6 +2,8 @@
 
 #include "base/clock.h"
 
+#include <string.h>
+
 enum { SILENCE_MS = 2 * 60 * 1000 };
 
 static bool cluster_is_founded(struct node *n)
@@ -35,6 +37,8 @@ bool node_is_ready(struct node *n)
         return true;
     struct repl_status status;
     repl_status(n->repl, &status);
+    if (strcmp(status.state, "fetching") == 0)
+        return false; /* what it has is old, or nothing */
     uint64_t since_ms = status.heard_ms != 0 ? status.heard_ms : n->started_ms;
     bool ready = (has_caught_up(n, &status) && cluster_is_founded(n)) ||
                  clock_mono_ms() >= since_ms + SILENCE_MS;

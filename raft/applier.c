@@ -218,9 +218,15 @@ static void flush_run(struct errand *errand)
 {
     thread_role_assert(&applier_thread);
     struct applier *a = CONTAINER_OF(errand, struct applier, flush);
+    applier_flush(a);
+    atomic_store(&a->flush_asked, false);
+}
+
+bool applier_flush(struct applier *a)
+{
     if (!events_failed(a->events))
         flush_store(a);
-    atomic_store(&a->flush_asked, false);
+    return !events_failed(a->events) && !a->flush_put_off;
 }
 
 static void flush_store(struct applier *a)

@@ -57,6 +57,10 @@ NODISCARD int applier_put(struct applier *a, uint64_t index, struct bytes entry,
 /* Runs @errand on the applier thread after all that was put before. */
 void applier_run(struct applier *a, struct errand *errand);
 
+/* Makes the state durable now. False: it could not, or waits for room on the
+ * disk. */
+bool applier_flush(struct applier *a) REQUIRES(applier_thread);
+
 /* Makes the state durable soon; at most one such wish is under way. */
 void applier_want_flush(struct applier *a);
 

@@ -75,8 +75,8 @@ static void judge(void *arg, const struct hello *hello,
     introduce(r, hello, answer);
     if (hello_ends_with_answer(hello->channel))
         return;
-    if (hello->channel == HELLO_BULK)
-        refuse(answer, HELLO_BAD_CHANNEL, "the bulk channel is not there yet");
+    if (r->phase == PHASE_FETCHING)
+        refuse(answer, HELLO_NOT_READY, "this node fetches a copy itself");
     else if (r->phase == PHASE_WAITING || r->phase == PHASE_CLOSING)
         refuse(answer, HELLO_NOT_READY, "this node is not in a cluster yet");
     else if (memcmp(hello->cluster_id, r->identity.cluster_id,
@@ -86,6 +86,8 @@ static void judge(void *arg, const struct hello *hello,
         refuse(answer, HELLO_NOT_ME, "this node has another raft id");
     else if (!belongs(r, hello))
         refuse(answer, HELLO_STRANGER, "the raft id is not a member's");
+    else if (hello->channel == HELLO_BULK && !servings_have_room(r))
+        refuse(answer, HELLO_NOT_READY, "too many nodes fetch from here");
 }
 
 static void welcome(void *arg, const struct hello *hello, uv_stream_t *stream)
@@ -94,6 +96,10 @@ static void welcome(void *arg, const struct hello *hello, uv_stream_t *stream)
     const struct raft_server *server = repl_member(r, hello->raft_id);
     transport_peer_seen(&r->transport, hello->raft_id);
     forward_peer_seen(r, hello->raft_id);
+    if (hello->channel == HELLO_BULK) {
+        serving_begin(r, hello->raft_id, hello->name, stream);
+        return;
+    }
     if (hello->channel != HELLO_RAFT) {
         forward_accept(r, hello->raft_id, stream);
         return;
@@ -110,7 +116,7 @@ static void welcome(void *arg, const struct hello *hello, uv_stream_t *stream)
 static void rejected(void *arg, const char *source, const char *why)
 {
     struct repl *r = arg;
-    if (r->phase != PHASE_WAITING &&
+    if (r->phase > PHASE_FETCHING &&
         events_may_tell(&r->events, source, clock_mono_ms()))
         events_warn(&r->events, "peer_rejected", "%s: %s", source, why);
 }

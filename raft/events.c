@@ -50,6 +50,17 @@ void events_fatal(struct events *v, int exit_code, const char *event,
     va_end(args);
 }
 
+void events_restart(struct events *v, const char *event, const char *format,
+                    ...)
+{
+    if (atomic_exchange(&v->failed, true))
+        return;
+    va_list args;
+    va_start(args, format);
+    tell(v, REPL_RESTART, EXIT_RESTART, event, format, args);
+    va_end(args);
+}
+
 bool events_may_tell(struct events *v, const char *source, uint64_t now_ms)
 {
     uint64_t key = XXH3_64bits(source, strlen(source));

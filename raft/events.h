@@ -31,6 +31,11 @@ void events_fatal(struct events *v, int exit_code, const char *event,
                   const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
+/* What this node needs to go on lies on its disk: REPL_RESTART. Afterwards as
+ * after a fatal event. */
+void events_restart(struct events *v, const char *event, const char *format,
+                    ...) __attribute__((format(printf, 3, 4)));
+
 static inline bool events_failed(const struct events *v)
 {
     return atomic_load_explicit(&v->failed, memory_order_acquire);

@@ -2,9 +2,11 @@
 
 #include "base/clock.h"
 #include "base/mailbox.h"
+#include "raft/anchor.h"
 #include "raft/election.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static struct guard *guard_of(struct raft_io *io)
 {
@@ -202,6 +204,20 @@ static void put_off_entries(struct raft_append_entries *m)
     m->n_entries = 0;
 }
 
+/* Leaves out what this node has behind it in its snapshot. */
+static void anchor(const struct raft *raft, struct raft_append_entries *m)
+{
+    unsigned known = anchor_entries(&raft->trail, m);
+    if (known > 0 && known == m->n_entries) {
+        put_off_entries(m);
+    } else if (known > 0) {
+        /* They share one batch, to which each of them points. */
+        m->n_entries -= known;
+        memmove(m->entries, m->entries + known,
+                m->n_entries * sizeof *m->entries);
+    }
+}
+
 static void guarded_recv(struct raft_io *io, struct raft_message *message)
 {
     struct guard *g = guard_of(io);
@@ -223,6 +239,7 @@ static void guarded_recv(struct raft_io *io, struct raft_message *message)
         if (message->append_entries.n_entries > 0 && g->takes_entries != NULL &&
             !g->takes_entries(g->arg, has_commands(&message->append_entries)))
             put_off_entries(&message->append_entries);
+        anchor(raft, &message->append_entries);
     } else if (message->type == RAFT_INSTALL_SNAPSHOT) {
         term = message->install_snapshot.term;
         commit = message->install_snapshot.last_index;

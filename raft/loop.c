@@ -242,6 +242,7 @@ void loop_close(struct repl *r)
     if (r->leads)
         leadership_lose(r);
     bootstrap_stop(r);
+    fetch_close(r);
     forward_close(r);
     listener_close(&r->listener);
     if (r->raft_open) {
@@ -268,6 +269,11 @@ static void on_beat(uv_timer_t *beat)
     }
     listener_beat(&r->listener);
     dialer_beat(&r->dialer);
+    if (r->phase == PHASE_FETCHING) {
+        submit_beat(r, now);
+        fetch_beat(r, now);
+        return;
+    }
     if (r->phase == PHASE_WAITING) {
         submit_beat(r, now);
         if (r->bootstrap.count > 0)
@@ -282,6 +288,7 @@ static void on_beat(uv_timer_t *beat)
     forward_beat(r, now);
     guard_beat(&r->guard, raft_last_index(&r->raft), now);
     snapshot_beat(r);
+    copies_beat(r, now);
     submit_beat(r, now);
     succession_beat(r, now);
     leader_gone_beat(r, now);

@@ -6,11 +6,14 @@
 
 #include "raft/applier.h"
 #include "raft/bootstrap.h"
+#include "raft/copies.h"
+#include "raft/fetch.h"
 #include "raft/forward.h"
 #include "raft/guard.h"
 #include "raft/identity.h"
 #include "raft/leader_gone.h"
 #include "raft/listener.h"
+#include "raft/serving.h"
 #include "raft/space.h"
 #include "raft/submit.h"
 #include "raft/succession.h"
@@ -26,9 +29,12 @@ enum {
  *   WAITING ----------------------> RUNNING -> HANDING -> DRAINING -> CLOSING
  *      |         bootstrap             ^  |                  ^
  *      +-------------------------------+  +------------------+
- *      +-- stop --> CLOSING               (not leader, or alone)             */
+ *      +-- stop --> CLOSING               (not leader, or alone)
+ *      |
+ *      +-- admitted, or start with a note --> FETCHING -> CLOSING (restart)  */
 enum phase {
     PHASE_WAITING,
+    PHASE_FETCHING, /* raft is not open */
     PHASE_RUNNING,
     PHASE_HANDING,
     PHASE_DRAINING,
@@ -83,6 +89,9 @@ struct repl {
     bool raft_open, raft_closed;
     struct submitter submitter;
     struct forward forward;
+    struct copies copies; /* what other threads may touch is said there */
+    struct servings servings;
+    struct fetch fetch;
     uint64_t handed_index; /* newest index that the applier has or had */
     struct errand stop;
     struct succession succession;

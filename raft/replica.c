@@ -29,6 +29,8 @@ int repl_start(const struct repl_options *options, struct repl **out,
         return errmsg_set(e, ERR_NOMEM, "replica");
     r->lock_fd = -1;
     pthread_mutex_init(&r->status_lock, NULL);
+    pthread_mutex_init(&r->copies.lock, NULL);
+    pthread_cond_init(&r->copies.changed, NULL);
     events_init(&r->events, options->on_event, options->arg);
     int rv = copy_options(r, options, e);
     if (rv == 0)
@@ -78,7 +80,15 @@ static int open_all(struct repl *r, const struct repl_options *o,
     if (rv != 0)
         return rv;
     r->applier_started = true;
-    if (identity_is_bootstrapped(&r->identity)) {
+    rv = copies_init(r, e);
+    bool fetching = false;
+    if (rv == 0)
+        rv = fetch_resume(r, &fetching, e);
+    if (rv != 0)
+        return rv;
+    if (fetching) {
+        rv = 0; /* raft stays closed */
+    } else if (identity_is_bootstrapped(&r->identity)) {
         rv = repl_raft_open(r, NULL, NULL, e);
         if (rv == 0)
             compare_initial(r);
@@ -109,6 +119,9 @@ void repl_stop(struct repl *r)
         loop_close(r);
         uv_run(&r->loop, UV_RUN_DEFAULT);
     }
+    fetch_join(r);
+    copies_stop(r);
+    servings_stop(r);
     if (r->applier_started)
         applier_stop(&r->applier);
     /* Both threads are gone: what they left in the mailboxes is ours. */
@@ -147,6 +160,9 @@ static void destroy(struct repl *r)
 {
     if (r->lock_fd >= 0)
         close(r->lock_fd);
+    copies_deinit(r);
+    pthread_cond_destroy(&r->copies.changed);
+    pthread_mutex_destroy(&r->copies.lock);
     pthread_mutex_destroy(&r->status_lock);
     free(r->data_dir);
     free(r->raft_dir);

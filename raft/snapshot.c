@@ -163,17 +163,8 @@ static void check_manifest(struct repl *r, const uint8_t *data, size_t size)
                      r->raft_dir);
         return;
     }
-    uint64_t index = manifest.index;
-    if (index <= r->handed_index)
-        return;
-    /* Starting again would find the same hole: no restart code. */
-    events_fatal(&r->events, 1, "behind",
-                 "this node is too far behind: the others keep no log before "
-                 "index %llu and its store ends at %llu; a copy of the store "
-                 "must be fetched, which this version cannot do yet. Stop it "
-                 "and keep it stopped; the others go on without it",
-                 (unsigned long long)index,
-                 (unsigned long long)r->handed_index);
+    if (manifest.index > r->handed_index)
+        fetch_behind(r, manifest.index);
 }
 
 static int on_restore(struct raft_fsm *fsm, struct raft_buffer *buf)

@@ -66,6 +66,8 @@ static void fill_node(struct repl *r, struct repl_node_status *node,
 
 static const char *state_text(const struct repl *r)
 {
+    if (r->phase == PHASE_FETCHING)
+        return "fetching";
     if (!r->raft_open)
         return "waiting";
     switch (r->raft.state) {
@@ -137,8 +139,13 @@ void status_refresh(struct repl *r, uint64_t now_ms)
                             .disk_low = space_is_low(&r->space),
                             .disk_free_bytes = space_free_bytes(&r->space)};
     memcpy(s.cluster_id, r->identity.cluster_id, sizeof s.cluster_id);
-    if (r->raft_open)
+    if (r->raft_open) {
         fill_raft(r, &s, now_ms);
+    } else if (r->phase == PHASE_FETCHING) {
+        s.bootstrapped = identity_is_bootstrapped(&r->identity);
+        s.fetch_bytes = atomic_load(&r->fetch.receive.bytes);
+        s.fetch_total = atomic_load(&r->fetch.receive.total);
+    }
     s.draining = r->succession.draining;
     s.pending = r->submitter.waiting.count + r->submitter.orders.count +
                 r->submitter.proposal_count + forward_pending(r);

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 enum { PIPE_BYTES = 1024 * 1024 };
 
@@ -46,8 +47,8 @@ struct wish {
 };
 
 /* Until the other end closes. */
-static int drain(int from, struct bulk_file *to, const struct wish *wish,
-                 struct errmsg *e)
+static int drain(int from, struct bulk_file *to, XXH3_state_t *hash,
+                 const struct wish *wish, struct errmsg *e)
 {
     uint8_t *block = malloc(PIPE_BYTES);
     if (block == NULL)
@@ -62,6 +63,7 @@ static int drain(int from, struct bulk_file *to, const struct wish *wish,
                 errmsg_set(e, ERR_IO, "copying the store: %s", strerror(errno));
         if (n <= 0)
             break;
+        XXH3_128bits_update(hash, block, (size_t)n);
         rv = bulk_file_write(to, block, (size_t)n, e);
         if (rv == 0 && wish->may_go_on != NULL &&
             !wish->may_go_on(wish->arg, to->size))
@@ -71,7 +73,7 @@ static int drain(int from, struct bulk_file *to, const struct wish *wish,
     return rv;
 }
 
-static int copy_to(struct store *s, struct bulk_file *file,
+static int copy_to(struct store *s, struct bulk_file *file, XXH3_state_t *hash,
                    const struct wish *wish, struct errmsg *e)
 {
     int ends[2];
@@ -86,7 +88,7 @@ static int copy_to(struct store *s, struct bulk_file *file,
         close(ends[1]);
         return errmsg_set(e, ERR_NOMEM, "copying the store: no thread");
     }
-    int rv = drain(ends[0], file, wish, e);
+    int rv = drain(ends[0], file, hash, wish, e);
     close(ends[0]); /* ends LMDB's writing if it goes on */
     pthread_join(thread, NULL);
     if (rv == 0 && pump.rc != 0)
@@ -99,16 +101,26 @@ int store_copy(struct store *s, const char *path,
                struct copy_info *out, struct errmsg *e)
 {
     struct bulk_file file;
+    XXH3_state_t *hash = XXH3_createState();
+    if (hash == NULL)
+        return errmsg_set(e, ERR_NOMEM, "copying the store: out of memory");
+    XXH3_128bits_reset(hash);
     int rv = bulk_file_open(&file, path, 0, e);
-    if (rv != 0)
-        return rv;
-    struct wish wish = {may_go_on, arg};
-    rv = copy_to(s, &file, &wish, e);
-    bulk_file_close(&file);
-    if (rv == 0)
-        rv = store_copy_inspect(path, out, e);
-    if (rv != 0)
-        unlink(path);
+    if (rv == 0) {
+        struct wish wish = {may_go_on, arg};
+        rv = copy_to(s, &file, hash, &wish, e);
+        bulk_file_close(&file);
+        if (rv == 0)
+            rv = store_copy_inspect(path, out, e);
+        if (rv != 0)
+            unlink(path);
+    }
+    if (rv == 0) {
+        XXH128_canonical_t canonical;
+        XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(hash));
+        memcpy(out->hash, canonical.digest, sizeof out->hash);
+    }
+    XXH3_freeState(hash);
     return rv;
 }
 

@@ -106,11 +106,16 @@ NODISCARD int store_digest_at(struct store *s, uint64_t index,
 /* --- copies of the store ---------------------------------------------------
  */
 
+enum { COPY_HASH_SIZE = 16 };
+
 /* What a copy holds: exactly the state at one log index. */
 struct copy_info {
     uint8_t cluster_id[CLUSTER_ID_SIZE];
     uint64_t applied_index, applied_term, log_time_ms;
     uint64_t bytes; /* of the file */
+    /* XXH3-128 (canonical) of the file. Only store_copy tells it, which sees
+     * every byte; otherwise zero. */
+    uint8_t hash[COPY_HASH_SIZE];
 };
 
 /* Writes a compacted, synced copy of what is flushed to the new file @path and

@@ -41,6 +41,8 @@ static void on_event(void *arg, enum repl_event_kind kind, const char *event,
     struct node *n = arg;
     if (getenv("RAFT_TEST_VERBOSE") != NULL)
         fprintf(stderr, "%s: %s: %s\n", n->name, event, message);
+    if (kind == REPL_RESTART)
+        atomic_store(&n->restart_wanted, true);
     if (kind == REPL_FATAL)
         atomic_store(&n->fatal_code, exit_code);
     if (kind == REPL_WARN)
@@ -129,6 +131,13 @@ int cluster_try_start(struct cluster *c, size_t i, struct errmsg *e)
         .on_applied = on_applied,
         .arg = n,
     };
+    char copy[96];
+    int rv = repl_adopt(n->dir, e);
+    if (rv != 0)
+        return rv;
+    snprintf(copy, sizeof copy, "%s/store/data.mdb", n->dir);
+    fake_store_load(n->store, copy);
+    atomic_store(&n->restart_wanted, false);
     return repl_start(&options, &n->repl, e);
 }
 
@@ -231,7 +240,7 @@ int cluster_submit(struct cluster *c, size_t i, uint64_t number, size_t size,
     return status;
 }
 
-static bool agree(struct cluster *c, uint64_t records)
+bool cluster_agrees(struct cluster *c, uint64_t records)
 {
     uint64_t digest = 0;
     bool first = true;
@@ -251,5 +260,5 @@ static bool agree(struct cluster *c, uint64_t records)
 
 void cluster_converge(struct cluster *c, uint64_t records)
 {
-    WAIT_FOR(agree(c, records), 10000);
+    WAIT_FOR(cluster_agrees(c, records), 10000);
 }

@@ -15,7 +15,8 @@ struct node {
     uint16_t port;
     struct repl *repl; /* NULL: stopped */
     struct store *store;
-    atomic_int fatal_code; /* of the first REPL_FATAL, 0 = none */
+    atomic_int fatal_code;      /* of the first REPL_FATAL, 0 = none */
+    atomic_bool restart_wanted; /* REPL_RESTART: stop and start it */
     atomic_int warnings;
     atomic_bool leads;
     _Atomic uint64_t applied; /* as on_applied told */
@@ -54,6 +55,8 @@ size_t cluster_leader(struct cluster *c);
  * purpose: it may still be completed). */
 int cluster_submit(struct cluster *c, size_t i, uint64_t number, size_t size,
                    unsigned timeout_ms, struct outcome *outcome);
+
+bool cluster_agrees(struct cluster *c, uint64_t records);
 
 /* Waits until all running nodes have applied @records and agree. */
 void cluster_converge(struct cluster *c, uint64_t records);

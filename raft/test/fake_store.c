@@ -3,7 +3,10 @@
 #include "base/assert.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <xxhash.h>
 
 enum { OUTCOMES_MAX = 65536 };
@@ -17,6 +20,7 @@ struct store {
     struct state now, flushed; /* under lock */
     uint64_t skips, close_ms;  /* under lock */
     bool lose_flushes;         /* under lock */
+    size_t padding;            /* under lock */
     struct outcome outcomes[OUTCOMES_MAX];
 };
 
@@ -45,6 +49,71 @@ void fake_store_lose_flushes(struct store *s, bool lose)
 {
     pthread_mutex_lock(&s->lock);
     s->lose_flushes = lose;
+    pthread_mutex_unlock(&s->lock);
+}
+
+int store_copy(struct store *s, const char *path,
+               bool (*may_go_on)(void *arg, uint64_t bytes), void *arg,
+               struct copy_info *out, struct errmsg *e)
+{
+    FILE *f = fopen(path, "w");
+    if (f == NULL)
+        return errmsg_set(e, ERR_IO, "create %s", path);
+    pthread_mutex_lock(&s->lock);
+    struct state flushed = s->flushed;
+    size_t padding = s->padding;
+    pthread_mutex_unlock(&s->lock);
+    /* Of some size, and not all the same. */
+    XXH3_state_t *hash = XXH3_createState();
+    XXH3_128bits_reset(hash);
+    fwrite(&flushed, sizeof flushed, 1, f);
+    XXH3_128bits_update(hash, &flushed, sizeof flushed);
+    for (size_t i = 0; i < padding; i += sizeof i) {
+        fwrite(&i, sizeof i, 1, f);
+        XXH3_128bits_update(hash, &i, sizeof i);
+    }
+    fclose(f);
+    XXH128_canonical_t canonical;
+    XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(hash));
+    XXH3_freeState(hash);
+    int rv =
+        may_go_on(arg, padding) ? store_copy_inspect(path, out, e) : ERR_CLOSED;
+    memcpy(out->hash, canonical.digest, sizeof out->hash);
+    return rv;
+}
+
+int store_copy_inspect(const char *path, struct copy_info *out,
+                       struct errmsg *e)
+{
+    struct state state;
+    struct stat file;
+    FILE *f = fopen(path, "r");
+    if (f == NULL)
+        return errmsg_set(e, ERR_NOTFOUND, "open %s", path);
+    ASSERT(fread(&state, sizeof state, 1, f) == 1 && stat(path, &file) == 0);
+    fclose(f);
+    *out = (struct copy_info){.applied_index = state.index,
+                              .applied_term = state.term,
+                              .log_time_ms = state.log_time_ms,
+                              .bytes = (uint64_t)file.st_size};
+    return 0;
+}
+
+void fake_store_load(struct store *s, const char *path)
+{
+    FILE *f = fopen(path, "r");
+    if (f == NULL)
+        return;
+    ASSERT(fread(&s->flushed, sizeof s->flushed, 1, f) == 1);
+    fclose(f);
+    remove(path); /* it lives in memory only */
+    s->now = s->flushed;
+}
+
+void fake_store_pad(struct store *s, size_t bytes)
+{
+    pthread_mutex_lock(&s->lock);
+    s->padding = bytes;
     pthread_mutex_unlock(&s->lock);
 }
 

@@ -15,6 +15,11 @@ void fake_store_crash(struct store *s);
 void fake_store_lose_flushes(struct store *s, bool lose);
 uint64_t fake_store_flushed_index(struct store *s);
 
+/* The state of a copy, if one lies at @path; what was there is gone. */
+void fake_store_load(struct store *s, const char *path);
+/* From now on copies are so much larger. */
+void fake_store_pad(struct store *s, size_t bytes);
+
 /* Over all records applied, in order. */
 uint64_t fake_store_digest(struct store *s);
 uint64_t fake_store_records(struct store *s);

@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 /* cmocka wants these four first */
 #include <setjmp.h>
@@ -94,6 +95,19 @@ static struct replica open_copy(void)
     return copy;
 }
 
+static XXH128_canonical_t hash_of(const char *file)
+{
+    static uint8_t data[64 << 20];
+    FILE *f = fopen(file, "r");
+    assert_non_null(f);
+    size_t size = fread(data, 1, sizeof data, f);
+    fclose(f);
+    assert_true(size > 0 && size < sizeof data);
+    XXH128_canonical_t canonical;
+    XXH128_canonicalFromHash(&canonical, XXH3_128bits(data, size));
+    return canonical;
+}
+
 /* --- cases ---------------------------------------------------------------- */
 
 static void a_copy_is_what_was_flushed_and_says_so(void **state)
@@ -115,6 +129,8 @@ static void a_copy_is_what_was_flushed_and_says_so(void **state)
     assert_int_equal(stat(path, &file), 0);
     assert_int_equal(info.bytes, file.st_size);
     assert_int_equal(store_copy_inspect(path, &again, &e), 0);
+    assert_memory_equal(info.hash, hash_of(path).digest, COPY_HASH_SIZE);
+    memset(info.hash, 0, COPY_HASH_SIZE); /* looking does not read it all */
     assert_memory_equal(&info, &again, sizeof info);
 }
 
