@@ -63,13 +63,13 @@ static void add_links(struct matrix *m, const json_t *cluster)
     }
 }
 
-static void put_link(struct table *t, const struct matrix *m, const char *from,
+static void put_link(struct grid *t, const struct matrix *m, const char *from,
                      const char *to)
 {
     size_t i;
     json_t *link;
     if (strcmp(from, to) == 0) {
-        table_put(t, "-");
+        grid_put(t, "-");
         return;
     }
     json_array_foreach(m->links, i, link)
@@ -78,32 +78,32 @@ static void put_link(struct table *t, const struct matrix *m, const char *from,
             strcmp(view_text(link, "to"), to) != 0)
             continue;
         if (view_bool(link, "connected"))
-            table_put_us(t, link, "rtt_us");
+            grid_put_us(t, link, "rtt_us");
         else
-            table_put(t, "NO LINK");
+            grid_put(t, "NO LINK");
         return;
     }
-    table_put(t, "?");
+    grid_put(t, "?");
 }
 
 static int print_matrix(const struct survey *s, const struct matrix *m,
                         struct errmsg *e)
 {
     struct column columns[NODES_MAX + 1] = {{"FROM \\ TO", "FROM", false}};
-    struct table t;
+    struct grid t;
     for (size_t i = 0; i < m->name_count; i++)
         columns[i + 1] = (struct column){m->names[i], NULL, true};
-    table_init(&t, columns, m->name_count + 1);
+    grid_init(&t, columns, m->name_count + 1);
     for (size_t row = 0; row < s->count; row++) {
         const char *from = view_text(s->questions[row].json, "node");
         if (!question_ok(&s->questions[row]))
             continue;
-        table_put(&t, from);
+        grid_put(&t, from);
         for (size_t i = 0; i < m->name_count; i++)
             put_link(&t, m, from, m->names[i]);
     }
-    int rv = table_print(&t, stdout, e);
-    table_deinit(&t);
+    int rv = grid_print(&t, stdout, e);
+    grid_deinit(&t);
     return rv;
 }
 

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct ctl;
 
@@ -43,6 +44,13 @@ enum flag_id {
     FLAG_LOCATION,
     FLAG_DESCRIPTION,
     FLAG_SECONDS,
+    FLAG_DATA_DIR,
+    FLAG_MEMBER,
+    FLAG_INSPECT,
+    FLAG_FORCE_NEW_CLUSTER,
+    FLAG_PEER_TLS_CA,
+    FLAG_PEER_TLS_CERT,
+    FLAG_PEER_TLS_KEY,
     FLAG_COUNT,
 };
 
@@ -60,7 +68,7 @@ struct command {
     const char *noun, *verb; /* verb NULL: the noun alone */
     const char *arguments;   /* "NAME [FILE]", or "" */
     unsigned arguments_min, arguments_max;
-    unsigned flags;      /* bits 1 << enum flag_id, beside the global ones */
+    uint64_t flags;      /* bits 1 << enum flag_id, beside the global ones */
     const char *summary; /* one line, at most 50 characters */
     const char *about;   /* sentences for --help and the man page */
     const char *example; /* after "holdfastctl " */

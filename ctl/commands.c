@@ -1,7 +1,9 @@
 /* The rows of the table (command.h), in the order in which help shows them. */
 #include "ctl/run.h"
 
-#define BIT(flag) (1u << (flag))
+#define BIT(flag) (UINT64_C(1) << (flag))
+#define PEER_TLS                                                               \
+    (BIT(FLAG_PEER_TLS_CA) | BIT(FLAG_PEER_TLS_CERT) | BIT(FLAG_PEER_TLS_KEY))
 
 const struct flag flags[FLAG_COUNT] = {
     [FLAG_ENDPOINTS] = {"endpoints", "LIST", "http://127.0.0.1:8000",
@@ -47,6 +49,20 @@ const struct flag flags[FLAG_COUNT] = {
     [FLAG_DESCRIPTION] = {"description", "TEXT", NULL, NULL, "shown to people",
                           0},
     [FLAG_SECONDS] = {"seconds", "N", "3", NULL, "how long to write", 0},
+    [FLAG_DATA_DIR] = {"data-dir", "DIR", "/var/lib/holdfast", NULL,
+                       "of the stopped node", 0},
+    [FLAG_MEMBER] = {"member", "NAME=HOST:PORT", NULL, NULL,
+                     "the new cluster's only member", 0},
+    [FLAG_INSPECT] = {"inspect", NULL, NULL, NULL,
+                      "show what the directory holds", 0},
+    [FLAG_FORCE_NEW_CLUSTER] = {"force-new-cluster", NULL, NULL, NULL,
+                                "make a cluster of one of it", 0},
+    [FLAG_PEER_TLS_CA] = {"peer-tls-ca", "FILE", NULL, NULL,
+                          "to ask the other members over TLS", 0},
+    [FLAG_PEER_TLS_CERT] = {"peer-tls-cert", "FILE", NULL, NULL,
+                            "as holdfast-node's", 0},
+    [FLAG_PEER_TLS_KEY] = {"peer-tls-key", "FILE", NULL, NULL,
+                           "as holdfast-node's", 0},
 };
 
 const struct noun nouns[] = {
@@ -61,6 +77,7 @@ const struct noun nouns[] = {
     {"gateway", "who reports, and when it last did"},
     {"check", "are disk and network fast enough?"},
     {"doctor", "look at everything, say what to do"},
+    {"recover", "a stopped node, a lost majority"},
     {"completion", "for bash, zsh or fish"},
 };
 const size_t noun_count = sizeof nouns / sizeof *nouns;
@@ -123,6 +140,13 @@ const struct command commands[] = {
      "Reads the file, without any node. Exit code 1 if it is damaged or is "
      "not what FILE.sha256 says.",
      "snapshot status /backup/holdfast.mdb", run_snapshot_status},
+    {"snapshot", "restore", "FILE", 1, 1, BIT(FLAG_DATA_DIR) | BIT(FLAG_MEMBER),
+     "make a data directory of a copy",
+     "On the host of the new node, into an empty --data-dir. The node that is "
+     "started with it is a new cluster with the old state, under a new cluster "
+     "id; the others join it with empty directories.",
+     "snapshot restore /backup/holdfast.mdb --member a=a.example:7600",
+     run_snapshot_restore},
 
     {"location", "list", "", 0, 0, 0, "all locations", "", "location list",
      run_location_list},
@@ -182,6 +206,22 @@ const struct command commands[] = {
      "look at everything, say what to do",
      "Exit code 1 if a check is [FAIL]; a [warn] is none.", "doctor --cluster",
      run_doctor},
+
+    {"recover", NULL, "", 0, 0,
+     BIT(FLAG_INSPECT) | BIT(FLAG_FORCE_NEW_CLUSTER) | BIT(FLAG_DATA_DIR) |
+         BIT(FLAG_MEMBER) | PEER_TLS | BIT(FLAG_YES),
+     "look at a stopped node; force a new cluster",
+     "For the data directory of a stopped node on this host, when a majority "
+     "is "
+     "lost for good. First --inspect on every survivor, and choose the one "
+     "whose "
+     "last log entry has the largest term, then the largest index. There "
+     "--force-new-cluster --member makes a cluster of one of everything that "
+     "it "
+     "has, also of what was never acknowledged. It is refused while another "
+     "member answers. All others then join with empty data directories: never "
+     "start one of them with its old directory again.",
+     "recover --inspect --data-dir /var/lib/holdfast", run_recover},
 
     {"completion", NULL, "bash|zsh|fish", 1, 1, 0, "for bash, zsh or fish",
      "Prints the script. For bash put it into the directory "

@@ -22,20 +22,20 @@ int run_device_list(struct ctl *c, struct errmsg *e)
         return rv;
     if (c->output == OUTPUT_JSON)
         return ctl_print_json(rows, e);
-    struct table t;
-    table_init(&t, columns, sizeof columns / sizeof *columns);
+    struct grid t;
+    grid_init(&t, columns, sizeof columns / sizeof *columns);
     json_array_foreach(rows, i, row)
     {
-        table_put_member(&t, row, "id");
-        table_put_member(&t, row, "name");
-        table_put_member(&t, row, "username");
-        table_put_member(&t, row, "device_type");
-        table_put_member(&t, row, "wireguard_pubkey");
+        grid_put_member(&t, row, "id");
+        grid_put_member(&t, row, "name");
+        grid_put_member(&t, row, "username");
+        grid_put_member(&t, row, "device_type");
+        grid_put_member(&t, row, "wireguard_pubkey");
     }
-    rv = table_print(&t, stdout, e);
+    rv = grid_print(&t, stdout, e);
     if (json_array_size(rows) == 0)
         puts("There is no device yet: holdfastctl device add --help");
-    table_deinit(&t);
+    grid_deinit(&t);
     json_decref(rows);
     return rv;
 }

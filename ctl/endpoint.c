@@ -86,7 +86,7 @@ static void set_lags(json_t *rows)
     }
 }
 
-static void put_errors(struct table *t, const json_t *row)
+static void put_errors(struct grid *t, const json_t *row)
 {
     struct buf text = {0};
     size_t i;
@@ -96,17 +96,17 @@ static void put_errors(struct table *t, const json_t *row)
         buf_printf(&text, "%s%s", i > 0 ? ", " : "", json_string_value(error));
     }
     buf_put_u8(&text, '\0');
-    table_put(t, buf_failed(&text) ? "" : (const char *)text.data);
+    grid_put(t, buf_failed(&text) ? "" : (const char *)text.data);
     buf_deinit(&text);
 }
 
-static void put_offset(struct table *t, const json_t *row)
+static void put_offset(struct grid *t, const json_t *row)
 {
     const json_t *offset = json_object_get(row, "clock_offset_ms");
     if (json_is_integer(offset))
-        table_printf(t, "%+lld ms", (long long)json_integer_value(offset));
+        grid_printf(t, "%+lld ms", (long long)json_integer_value(offset));
     else
-        table_put(t, "");
+        grid_put(t, "");
 }
 
 static int print_rows(const json_t *rows, bool cluster, struct errmsg *e)
@@ -125,28 +125,28 @@ static int print_rows(const json_t *rows, bool cluster, struct errmsg *e)
         {"CLOCK OFFSET", "CLOCK", true},
         {"ERRORS", NULL, false},
     };
-    struct table t;
+    struct grid t;
     size_t i;
     json_t *row;
-    table_init(&t, columns, sizeof columns / sizeof *columns);
+    grid_init(&t, columns, sizeof columns / sizeof *columns);
     json_array_foreach(rows, i, row)
     {
-        table_put(&t, cluster ? "" : view_text(row, "endpoint"));
-        table_put_member(&t, row, "name");
-        table_put_member(&t, row, "zone");
-        table_put_member(&t, row, "version");
-        table_put(&t,
-                  view_bool(row, "leader") ? "leader" : view_text(row, "role"));
-        table_put_member(&t, row, "term");
-        table_put_member(&t, row, "commit");
-        table_put_member(&t, row, "applied");
-        table_put_member(&t, row, "lag");
-        table_put_bytes(&t, row, "db_bytes");
+        grid_put(&t, cluster ? "" : view_text(row, "endpoint"));
+        grid_put_member(&t, row, "name");
+        grid_put_member(&t, row, "zone");
+        grid_put_member(&t, row, "version");
+        grid_put(&t,
+                 view_bool(row, "leader") ? "leader" : view_text(row, "role"));
+        grid_put_member(&t, row, "term");
+        grid_put_member(&t, row, "commit");
+        grid_put_member(&t, row, "applied");
+        grid_put_member(&t, row, "lag");
+        grid_put_bytes(&t, row, "db_bytes");
         put_offset(&t, row);
         put_errors(&t, row);
     }
-    int rv = table_print(&t, stdout, e);
-    table_deinit(&t);
+    int rv = grid_print(&t, stdout, e);
+    grid_deinit(&t);
     return rv;
 }
 
@@ -252,10 +252,10 @@ static int print_health(const json_t *rows, struct errmsg *e)
         {"TOOK", NULL, true},
         {"ERROR", NULL, false},
     };
-    struct table t;
+    struct grid t;
     size_t i;
     json_t *row;
-    table_init(&t, columns, sizeof columns / sizeof *columns);
+    grid_init(&t, columns, sizeof columns / sizeof *columns);
     json_array_foreach(rows, i, row)
     {
         char took[UNIT_TEXT_SIZE] = "";
@@ -263,13 +263,13 @@ static int print_health(const json_t *rows, struct errmsg *e)
         const char *endpoint = view_text(row, "endpoint");
         if (json_is_real(ms))
             duration_format(json_real_value(ms), took);
-        table_put(&t, endpoint[0] != '\0' ? endpoint : view_text(row, "name"));
-        table_put_member(&t, row, "health");
-        table_put(&t, took);
-        table_put_member(&t, row, "error");
+        grid_put(&t, endpoint[0] != '\0' ? endpoint : view_text(row, "name"));
+        grid_put_member(&t, row, "health");
+        grid_put(&t, took);
+        grid_put_member(&t, row, "error");
     }
-    int rv = table_print(&t, stdout, e);
-    table_deinit(&t);
+    int rv = grid_print(&t, stdout, e);
+    grid_deinit(&t);
     return rv;
 }
 

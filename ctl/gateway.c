@@ -5,19 +5,19 @@
 
 #include <stdio.h>
 
-static void put_rows(struct table *t, const json_t *rows)
+static void put_rows(struct grid *t, const json_t *rows)
 {
     size_t i;
     json_t *row;
     json_array_foreach(rows, i, row)
     {
-        table_put_member(t, row, "id");
-        table_put_member(t, row, "hostname");
-        table_put_member(t, row, "name");
-        table_put_member(t, row, "network_name");
-        table_put_member(t, row, "kind");
-        table_put(t, view_bool(row, "connected") ? "heard" : "silent");
-        table_put_member(t, row, "last_seen");
+        grid_put_member(t, row, "id");
+        grid_put_member(t, row, "hostname");
+        grid_put_member(t, row, "name");
+        grid_put_member(t, row, "network_name");
+        grid_put_member(t, row, "kind");
+        grid_put(t, view_bool(row, "connected") ? "heard" : "silent");
+        grid_put_member(t, row, "last_seen");
     }
 }
 
@@ -60,17 +60,17 @@ int run_gateway_list(struct ctl *c, struct errmsg *e)
         return rv;
     if (c->output == OUTPUT_JSON)
         return ctl_print_json(locations, e);
-    struct table t;
-    table_init(&t, columns, sizeof columns / sizeof *columns);
+    struct grid t;
+    grid_init(&t, columns, sizeof columns / sizeof *columns);
     json_object_foreach(locations, id, rows)
     {
         put_rows(&t, rows);
         count += json_array_size(rows);
     }
-    rv = table_print(&t, stdout, e);
+    rv = grid_print(&t, stdout, e);
     if (count == 0)
         puts("No gateway has reported yet: holdfastctl location token --help");
-    table_deinit(&t);
+    grid_deinit(&t);
     json_decref(locations);
     return rv;
 }

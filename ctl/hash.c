@@ -57,27 +57,27 @@ static int print_table(const struct survey *s, const struct digests *d,
         {"DIGEST", NULL, false},
         {"ERROR", NULL, false},
     };
-    struct table t;
+    struct grid t;
     json_t *name;
     size_t i;
-    table_init(&t, columns, sizeof columns / sizeof *columns);
+    grid_init(&t, columns, sizeof columns / sizeof *columns);
     for (i = 0; i < s->count; i++) {
-        table_put(&t, s->questions[i].endpoint);
-        table_printf(&t, "%llu", (unsigned long long)d->index);
-        table_put_member(
+        grid_put(&t, s->questions[i].endpoint);
+        grid_printf(&t, "%llu", (unsigned long long)d->index);
+        grid_put_member(
             &t, question_ok(&s->questions[i]) ? s->questions[i].json : NULL,
             "digest");
-        table_put(&t, s->questions[i].error);
+        grid_put(&t, s->questions[i].error);
     }
     json_array_foreach(s->unasked, i, name)
     {
-        table_put(&t, json_string_value(name));
-        table_put(&t, "");
-        table_put(&t, "");
-        table_put(&t, "not asked: list its HTTP address in --endpoints");
+        grid_put(&t, json_string_value(name));
+        grid_put(&t, "");
+        grid_put(&t, "");
+        grid_put(&t, "not asked: list its HTTP address in --endpoints");
     }
-    int rv = table_print(&t, stdout, e);
-    table_deinit(&t);
+    int rv = grid_print(&t, stdout, e);
+    grid_deinit(&t);
     return rv;
 }
 

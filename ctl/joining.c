@@ -1,5 +1,6 @@
 /* member add: the cluster admits whoever knocks with a good hello, so adding a
  * node is starting it with the right flags. Says which, then watches. */
+#include "ctl/peer_text.h"
 #include "ctl/run.h"
 #include "ctl/survey.h"
 #include "ctl/text.h"
@@ -10,33 +11,10 @@
 #include <stdio.h>
 #include <time.h>
 
-enum { NAME_LENGTH_MAX = 63, ADDRESS_LENGTH_MAX = 261, LOOK_EVERY_MS = 1000 };
-
-struct newcomer {
-    char name[NAME_LENGTH_MAX + 1];
-    char address[ADDRESS_LENGTH_MAX + 1]; /* host:port */
-};
-
-static int parse(const char *text, struct newcomer *n, struct errmsg *e)
-{
-    const char *equals = strchr(text, '=');
-    const char *colon = strrchr(text, ':');
-    size_t length = equals != NULL ? (size_t)(equals - text) : 0;
-    uint64_t port;
-    if (length == 0 || length > NAME_LENGTH_MAX || colon == NULL ||
-        colon <= equals + 1 || strlen(equals + 1) > ADDRESS_LENGTH_MAX ||
-        !number_parse(colon + 1, 65535, &port) || port == 0)
-        return errmsg_set(e, ERR_INVALID,
-                          "%s: NAME=HOST:PORT is wanted, such as "
-                          "d=d.example:7600",
-                          text);
-    snprintf(n->name, sizeof n->name, "%.*s", (int)length, text);
-    snprintf(n->address, sizeof n->address, "%s", equals + 1);
-    return 0;
-}
+enum { LOOK_EVERY_MS = 1000 };
 
 /* A name or address that a member has already is a mistake to be told now. */
-static int check(const json_t *cluster, const struct newcomer *n,
+static int check(const json_t *cluster, const struct repl_peer *n,
                  struct errmsg *e)
 {
     size_t i;
@@ -59,7 +37,7 @@ static int check(const json_t *cluster, const struct newcomer *n,
 }
 
 static void print_flags(const struct ctl *c, const json_t *cluster,
-                        const struct newcomer *n)
+                        const struct repl_peer *n)
 {
     size_t i, count = 0;
     json_t *node;
@@ -106,7 +84,7 @@ static bool describe(const json_t *cluster, const char *name, char *out,
            (strcmp(role, "voter") == 0 || strcmp(role, "standby") == 0);
 }
 
-static int wait_for(struct ctl *c, const struct newcomer *n, uint64_t wait_ms,
+static int wait_for(struct ctl *c, const struct repl_peer *n, uint64_t wait_ms,
                     struct errmsg *e)
 {
     char state[128] = "", told[128] = "";
@@ -140,7 +118,7 @@ static int wait_for(struct ctl *c, const struct newcomer *n, uint64_t wait_ms,
     }
 }
 
-static int print_arrival(struct ctl *c, const struct newcomer *n,
+static int print_arrival(struct ctl *c, const struct repl_peer *n,
                          struct errmsg *e)
 {
     json_t *cluster = NULL;
@@ -161,7 +139,7 @@ static int print_arrival(struct ctl *c, const struct newcomer *n,
 
 int run_member_add(struct ctl *c, struct errmsg *e)
 {
-    struct newcomer n;
+    struct repl_peer n;
     uint64_t wait_ms = 0;
     json_t *cluster = NULL;
     const char *wait = ctl_has(c, FLAG_WAIT) ? c->values[FLAG_WAIT]
@@ -171,7 +149,7 @@ int run_member_add(struct ctl *c, struct errmsg *e)
                           "--wait %s: a duration such as 90s or 10m, or 0, is "
                           "wanted",
                           wait);
-    int rv = parse(c->arguments[0], &n, e);
+    int rv = peer_parse(c->arguments[0], "", &n, e);
     if (rv == 0)
         rv = client_get(&c->client, "/api/v1/cluster", &cluster, NULL, e);
     if (rv == 0)

@@ -8,7 +8,7 @@
 
 static const char path_all[] = "/api/v1/network";
 
-static void put_list(struct table *t, const json_t *list)
+static void put_list(struct grid *t, const json_t *list)
 {
     struct buf text = {0};
     size_t i;
@@ -18,11 +18,11 @@ static void put_list(struct table *t, const json_t *list)
         buf_printf(&text, "%s%s", i > 0 ? "," : "", json_string_value(item));
     }
     buf_put_u8(&text, '\0');
-    table_put(t, buf_failed(&text) ? "" : (const char *)text.data);
+    grid_put(t, buf_failed(&text) ? "" : (const char *)text.data);
     buf_deinit(&text);
 }
 
-static void put_row(struct table *t, const json_t *row)
+static void put_row(struct grid *t, const json_t *row)
 {
     const json_t *gateways = json_object_get(row, "gateways");
     size_t heard = 0, i;
@@ -33,13 +33,13 @@ static void put_row(struct table *t, const json_t *row)
         heard += view_bool(gateway, "connected");
     }
     (void)view_uint(row, "port", &port);
-    table_put_member(t, row, "id");
-    table_put_member(t, row, "name");
+    grid_put_member(t, row, "id");
+    grid_put_member(t, row, "name");
     put_list(t, json_object_get(row, "address"));
-    table_printf(t, "%s:%llu", view_text(row, "endpoint"),
-                 (unsigned long long)port);
-    table_printf(t, "%zu of %zu", heard, json_array_size(gateways));
-    table_put(t, view_bool(row, "accept_unknown_peers") ? "accepted" : "");
+    grid_printf(t, "%s:%llu", view_text(row, "endpoint"),
+                (unsigned long long)port);
+    grid_printf(t, "%zu of %zu", heard, json_array_size(gateways));
+    grid_put(t, view_bool(row, "accept_unknown_peers") ? "accepted" : "");
 }
 
 int run_location_list(struct ctl *c, struct errmsg *e)
@@ -59,16 +59,16 @@ int run_location_list(struct ctl *c, struct errmsg *e)
         return rv;
     if (c->output == OUTPUT_JSON)
         return ctl_print_json(rows, e);
-    struct table t;
-    table_init(&t, columns, sizeof columns / sizeof *columns);
+    struct grid t;
+    grid_init(&t, columns, sizeof columns / sizeof *columns);
     json_array_foreach(rows, i, row)
     {
         put_row(&t, row);
     }
-    rv = table_print(&t, stdout, e);
+    rv = grid_print(&t, stdout, e);
     if (json_array_size(rows) == 0)
         puts("There is no location yet: holdfastctl location create --help");
-    table_deinit(&t);
+    grid_deinit(&t);
     json_decref(rows);
     return rv;
 }

@@ -28,24 +28,24 @@ int run_member_list(struct ctl *c, struct errmsg *e)
         json_decref(cluster);
         return rv;
     }
-    struct table t;
-    table_init(&t, columns, sizeof columns / sizeof *columns);
+    struct grid t;
+    grid_init(&t, columns, sizeof columns / sizeof *columns);
     json_array_foreach(json_object_get(cluster, "nodes"), i, node)
     {
-        table_put_member(&t, node, "name");
-        table_put(&t, view_bool(node, "leader") ? "leader"
-                                                : view_text(node, "role"));
-        table_put_member(&t, node, "zone");
-        table_put_member(&t, node, "address");
-        table_put_member(&t, node, "version");
-        table_put(&t, view_bool(node, "self")        ? "self"
-                      : view_bool(node, "connected") ? "up"
-                                                     : "down");
-        table_put_us(&t, node, "rtt_us");
-        table_put_member(&t, node, "id");
+        grid_put_member(&t, node, "name");
+        grid_put(&t, view_bool(node, "leader") ? "leader"
+                                               : view_text(node, "role"));
+        grid_put_member(&t, node, "zone");
+        grid_put_member(&t, node, "address");
+        grid_put_member(&t, node, "version");
+        grid_put(&t, view_bool(node, "self")        ? "self"
+                     : view_bool(node, "connected") ? "up"
+                                                    : "down");
+        grid_put_us(&t, node, "rtt_us");
+        grid_put_member(&t, node, "id");
     }
-    rv = table_print(&t, stdout, e);
-    table_deinit(&t);
+    rv = grid_print(&t, stdout, e);
+    grid_deinit(&t);
     json_decref(cluster);
     return rv;
 }

@@ -15,6 +15,8 @@ command_fn run_member_add;
 command_fn run_leader_transfer, run_drain;
 /* snapshot.c */
 command_fn run_snapshot_save, run_snapshot_status;
+/* recovery.c */
+command_fn run_snapshot_restore, run_recover;
 /* location.c */
 command_fn run_location_list, run_location_create, run_location_delete,
     run_location_token;

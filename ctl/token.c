@@ -20,15 +20,15 @@ int run_token_list(struct ctl *c, struct errmsg *e)
         return rv;
     if (c->output == OUTPUT_JSON)
         return ctl_print_json(rows, e);
-    struct table t;
-    table_init(&t, columns, sizeof columns / sizeof *columns);
+    struct grid t;
+    grid_init(&t, columns, sizeof columns / sizeof *columns);
     json_array_foreach(rows, i, row)
     {
-        table_put_member(&t, row, "id");
-        table_put_member(&t, row, "name");
+        grid_put_member(&t, row, "id");
+        grid_put_member(&t, row, "name");
     }
-    rv = table_print(&t, stdout, e);
-    table_deinit(&t);
+    rv = grid_print(&t, stdout, e);
+    grid_deinit(&t);
     json_decref(rows);
     return rv;
 }

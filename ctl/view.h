@@ -2,7 +2,7 @@
  * absent. */
 #pragma once
 
-#include "ctl/table.h"
+#include "ctl/grid.h"
 
 #include <jansson.h>
 
@@ -28,6 +28,6 @@ static inline bool view_bool(const json_t *object, const char *key)
 }
 
 /* Cells of what may be absent (an empty cell). */
-void table_put_member(struct table *t, const json_t *object, const char *key);
-void table_put_bytes(struct table *t, const json_t *object, const char *key);
-void table_put_us(struct table *t, const json_t *object, const char *key);
+void grid_put_member(struct grid *t, const json_t *object, const char *key);
+void grid_put_bytes(struct grid *t, const json_t *object, const char *key);
+void grid_put_us(struct grid *t, const json_t *object, const char *key);

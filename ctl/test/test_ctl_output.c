@@ -2,7 +2,7 @@
 #include "ctl/certificates.h"
 #include "ctl/check_disk.h"
 #include "ctl/check_net.h"
-#include "ctl/table.h"
+#include "ctl/grid.h"
 #include "ctl/text.h"
 
 #include <setjmp.h>
@@ -24,20 +24,20 @@ static void columns_align_by_display_width(void **state)
     static const struct column columns[] = {
         {"NAME", NULL, false}, {"EMPTY", NULL, false}, {"N", NULL, true}};
     char text[256];
-    struct table t;
+    struct grid t;
     struct errmsg e;
     (void)state;
-    table_init(&t, columns, 3);
+    grid_init(&t, columns, 3);
     const char *const names[] = {"z\xc3\xbcrich", "\xe4\xb8\x9c\xe4\xba\xac",
                                  "e\033[m"};
     for (size_t i = 0; i < 3; i++) {
-        table_put(&t, names[i]);
-        table_put(&t, "");
-        table_printf(&t, "%zu", i == 1 ? (size_t)100 : i);
+        grid_put(&t, names[i]);
+        grid_put(&t, "");
+        grid_printf(&t, "%zu", i == 1 ? (size_t)100 : i);
     }
     FILE *out = tmpfile();
-    assert_int_equal(table_print(&t, out, &e), 0);
-    table_deinit(&t);
+    assert_int_equal(grid_print(&t, out, &e), 0);
+    grid_deinit(&t);
     read_all(out, text, sizeof text);
     assert_string_equal(text, "NAME      N\n"
                               "z\xc3\xbcrich    0\n"
@@ -49,13 +49,13 @@ static void an_empty_table_prints_nothing(void **state)
 {
     static const struct column columns[] = {{"A", NULL, false}};
     char text[64];
-    struct table t;
+    struct grid t;
     struct errmsg e;
     (void)state;
-    table_init(&t, columns, 1);
+    grid_init(&t, columns, 1);
     FILE *out = tmpfile();
-    assert_int_equal(table_print(&t, out, &e), 0);
-    table_deinit(&t);
+    assert_int_equal(grid_print(&t, out, &e), 0);
+    grid_deinit(&t);
     read_all(out, text, sizeof text);
     assert_string_equal(text, "");
 }

@@ -147,4 +147,73 @@ describe('holdfastctl', () => {
             (await ctl(['endpoint', 'health'])).code === 0);
         await done(['endpoint', 'hash']);
     });
+
+    // What every test above left behind, as a node on its own.
+    async function startAlone(name, dataDir) {
+        const alone = await Cluster.create({ label: name, size: 1 });
+        const [node] = alone.nodes;
+        node.dataDir = dataDir;
+        node.name = name;
+        node.extraArgs = ['--peer-address', node.peer];
+        return { alone, node };
+    }
+
+    test('saves a copy, and makes a new cluster of it', async () => {
+        await done(['location', 'create', 'kept', '--address',
+            '10.78.0.1/16', '--vpn-host', 'vpn.example']);
+        const file = path.join(cluster.directory, 'copy.mdb');
+        const saved = await done(['snapshot', 'save', file, '-w', 'json']);
+        const status = await done(['snapshot', 'status', file, '-w', 'json']);
+        assert.equal(status.json.index, saved.json.index);
+        assert.equal(status.json.cluster_id, saved.json.cluster_id);
+        assert.equal(status.json.sha256, saved.json.sha256);
+        assert.equal(status.json.sum_checked, true);
+
+        const { alone, node } = await startAlone('restored',
+            path.join(cluster.directory, 'restored'));
+        try {
+            const restore = ['snapshot', 'restore', file, '--data-dir',
+                node.dataDir, '--member', `restored=${node.peer}`];
+            await done(restore);
+            const again = await ctl(restore);
+            assert.equal(again.code, 1, 'never over another directory');
+            node.start();
+            await node.ready();
+            const list = await done(['location', 'list'], { nodes: [node] });
+            assert.match(list.stdout, /kept/);
+            const members = await done(['member', 'list', '-w', 'json'],
+                { nodes: [node] });
+            assert.notEqual(members.json.cluster_id, saved.json.cluster_id);
+        } finally {
+            await alone.end();
+        }
+    });
+
+    test('makes a new cluster of the last survivor', async () => {
+        const force = (dataDir, peer) => ['recover', '--force-new-cluster',
+            '--data-dir', dataDir, '--member', `phoenix=${peer}`];
+        const [survivor, other] = cluster.nodes;
+        const running = await ctl(
+            ['recover', '--inspect', '--data-dir', survivor.dataDir]);
+        assert.equal(running.code, 1, 'it is in use');
+        await survivor.kill('SIGTERM');
+        const { alone, node } = await startAlone('phoenix', survivor.dataDir);
+        try {
+            const alive = await ctl(force(survivor.dataDir, node.peer));
+            assert.equal(alive.code, 1, 'the others live');
+            for (const dead of cluster.running) await dead.kill();
+            const inspect = await done(['recover', '--inspect', '--data-dir',
+                survivor.dataDir, '-w', 'json']);
+            assert.equal(inspect.json.members.length, 3);
+            assert.ok(inspect.json.last_index > 0);
+            await done(['recover', '--inspect', '--data-dir', other.dataDir]);
+            await done(force(survivor.dataDir, node.peer));
+            node.start();
+            await node.ready();
+            const list = await done(['location', 'list'], { nodes: [node] });
+            assert.match(list.stdout, /kept/);
+        } finally {
+            await alone.end();
+        }
+    });
 });

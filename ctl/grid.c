@@ -1,40 +1,40 @@
-#include "ctl/table.h"
+#include "ctl/grid.h"
 
 #include "base/assert.h"
 #include "ctl/text.h"
 
 enum { GAP = 2 };
 
-void table_init(struct table *t, const struct column *columns, size_t count)
+void grid_init(struct grid *t, const struct column *columns, size_t count)
 {
-    ASSERT(count <= TABLE_COLUMNS_MAX);
-    *t = (struct table){.columns = columns, .column_count = count};
+    ASSERT(count <= GRID_COLUMNS_MAX);
+    *t = (struct grid){.columns = columns, .column_count = count};
 }
 
-void table_deinit(struct table *t)
+void grid_deinit(struct grid *t)
 {
     buf_deinit(&t->text);
     buf_deinit(&t->cells);
 }
 
-void table_put(struct table *t, const char *text)
+void grid_put(struct grid *t, const char *text)
 {
     size_t at = t->text.size;
     buf_put(&t->cells, &at, sizeof at);
     buf_put(&t->text, text, strlen(text) + 1);
 }
 
-void table_printf(struct table *t, const char *format, ...)
+void grid_printf(struct grid *t, const char *format, ...)
 {
     char text[512];
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    table_put(t, text);
+    grid_put(t, text);
 }
 
-static const char *cell(const struct table *t, size_t row, size_t column)
+static const char *cell(const struct grid *t, size_t row, size_t column)
 {
     size_t at;
     size_t i = row * t->column_count + column;
@@ -42,24 +42,24 @@ static const char *cell(const struct table *t, size_t row, size_t column)
     return (const char *)t->text.data + at;
 }
 
-static size_t row_count(const struct table *t)
+static size_t row_count(const struct grid *t)
 {
     return t->cells.size / sizeof(size_t) / t->column_count;
 }
 
 struct layout {
-    size_t widths[TABLE_COLUMNS_MAX]; /* 0: left out */
+    size_t widths[GRID_COLUMNS_MAX]; /* 0: left out */
     bool narrow;
 };
 
-static const char *title(const struct table *t, size_t column, bool narrow)
+static const char *title(const struct grid *t, size_t column, bool narrow)
 {
     const struct column *c = &t->columns[column];
     return narrow && c->short_title != NULL ? c->short_title : c->title;
 }
 
 /* Returns the width of the whole. */
-static size_t lay_out(const struct table *t, bool narrow, struct layout *l)
+static size_t lay_out(const struct grid *t, bool narrow, struct layout *l)
 {
     size_t sum = 0, rows = row_count(t);
     l->narrow = narrow;
@@ -99,7 +99,7 @@ static void put_cell(FILE *out, const char *text, size_t width, bool right,
     *blanks += (right ? 0 : pad) + GAP;
 }
 
-int table_print(const struct table *t, FILE *out, struct errmsg *e)
+int grid_print(const struct grid *t, FILE *out, struct errmsg *e)
 {
     if (buf_failed(&t->text) || buf_failed(&t->cells))
         return errmsg_set(e, ERR_NOMEM, "out of memory");
