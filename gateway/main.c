@@ -1,7 +1,7 @@
 /* holdfast-gateway: one thread that looks at the interface once a period and
  * lets the reporter run in between. SIGTERM or SIGINT: a last look, its
  * acknowledgement awaited for at most FAREWELL_MS, exit 0. Exit 1: superseded,
- * or out of memory; 2: usage. */
+ * or out of memory; 2: usage, or a certificate that cannot be read. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "gateway/config.h"
@@ -189,13 +189,14 @@ int main(int argc, char **argv)
     log_configure(a.config.log_level,
                   isatty(STDERR_FILENO) ? LOG_TEXT : LOG_JSON);
     rv = start(&a, &e);
+    bool misconfigured = rv != 0 && rv != ERR_NOMEM;
     if (rv == 0)
         rv = run(&a);
     if (rv == 0)
         rv = farewell(&a);
     if (rv != 0) {
         log_error("stop", "%s", e.text[0] != '\0' ? e.text : err_text(rv));
-        status = 1;
+        status = misconfigured ? 2 : 1;
     }
     reporter_destroy(a.reporter);
     session_deinit(&a.session);

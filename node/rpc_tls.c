@@ -39,7 +39,8 @@ reload(struct rpc_tls *t, grpc_ssl_server_certificate_config **config)
     t->key = key;
     if (load(t, config, &e) == 0) {
         if (t->served)
-            log_info("tls", "gateways are served the new %s", t->cert_path);
+            log_info("tls", "%s and its key are read again for gateways",
+                     t->cert_path);
         t->served = true;
         return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_NEW;
     }

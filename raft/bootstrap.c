@@ -8,9 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void on_probed(void *arg, uv_stream_t *stream,
-                      const struct hello_answer *answer, const char *why);
-
 static int by_name(const void *a, const void *b)
 {
     const struct founder *x = a, *y = b;
@@ -62,11 +59,15 @@ int bootstrap_found(struct repl *r, struct founder *founders, size_t count,
 void bootstrap_start(struct repl *r)
 {
     struct bootstrap *b = &r->bootstrap;
+    b->running = true;
     b->started_ms = clock_mono_ms();
     for (size_t i = 0; i < r->initial_count; i++)
         if (strcmp(r->initial[i].name, r->name) != 0)
-            b->candidates[b->count++] = (struct candidate){
-                .repl = r, .peer = &r->initial[i], .why = "was not asked yet"};
+            b->candidates[b->count++] =
+                (struct candidate){.repl = r,
+                                   .peer = r->initial[i],
+                                   .founder = true,
+                                   .why = "was not asked yet"};
 }
 
 void bootstrap_stop(struct repl *r)
@@ -74,6 +75,23 @@ void bootstrap_stop(struct repl *r)
     for (size_t i = 0; i < r->bootstrap.count; i++)
         dial_cancel(r->bootstrap.candidates[i].dial);
     r->bootstrap.count = 0;
+    r->bootstrap.running = false;
+}
+
+bool candidate_counts(const struct candidate *c, uint64_t now_ms)
+{
+    return c->answered_ms != 0 && now_ms - c->answered_ms <= PROBE_AGE_MS_MAX;
+}
+
+static void take_answer(struct candidate *c, const struct hello_answer *answer)
+{
+    c->answered_ms = clock_mono_ms();
+    c->raft_id = answer->raft_id;
+    c->empty = answer->empty;
+    c->leads = answer->leads;
+    c->member = answer->member;
+    memcpy(c->cluster_id, answer->cluster_id, CLUSTER_ID_SIZE);
+    memcpy(c->leader, answer->leader, sizeof c->leader);
 }
 
 static void on_probed(void *arg, uv_stream_t *stream,
@@ -82,40 +100,33 @@ static void on_probed(void *arg, uv_stream_t *stream,
     struct candidate *c = arg;
     struct repl *r = c->repl;
     c->dial = NULL;
-    c->due_ms = clock_mono_ms() + PROBE_EVERY_MS;
+    c->due_ms =
+        clock_mono_ms() +
+        (r->bootstrap.joining.knocking ? KNOCK_EVERY_MS : PROBE_EVERY_MS);
+    c->answered_ms = 0;
     if (stream != NULL)
         link_close(&(struct link){.stream = stream});
-    if (answer == NULL || stream == NULL) {
-        c->answered_ms = 0;
+    if (answer == NULL || stream == NULL)
         snprintf(c->why, sizeof c->why, "%s", why);
-    } else if (answer->raft_id == r->identity.raft_id) {
-        c->answered_ms = 0;
+    else if (answer->raft_id == r->identity.raft_id)
         snprintf(c->why, sizeof c->why, "its address leads to this node");
-    } else if (strcmp(answer->name, c->peer->name) != 0) {
-        c->answered_ms = 0;
+    else if (strcmp(answer->name, c->peer.name) != 0)
         snprintf(c->why, sizeof c->why, "a node named %s answers there",
                  answer->name);
-    } else {
-        c->answered_ms = clock_mono_ms();
-        c->raft_id = answer->raft_id;
-        c->empty = answer->empty;
-        memcpy(c->cluster_id, answer->cluster_id, CLUSTER_ID_SIZE);
-    }
+    else
+        take_answer(c, answer);
 }
 
 static void probe_all(struct repl *r, uint64_t now_ms)
 {
-    for (size_t i = 0; i < r->bootstrap.count; i++) {
-        struct candidate *c = &r->bootstrap.candidates[i];
+    struct bootstrap *b = &r->bootstrap;
+    for (size_t i = 0; i < b->count; i++) {
+        struct candidate *c = &b->candidates[i];
         if (c->dial == NULL && c->due_ms <= now_ms)
-            c->dial = dial_start(&r->dialer, HELLO_PROBE, 0, c->peer->address,
-                                 on_probed, c);
+            c->dial = dial_start(&r->dialer,
+                                 b->joining.knocking ? HELLO_JOIN : HELLO_PROBE,
+                                 0, c->peer.address, on_probed, c);
     }
-}
-
-static bool counts(const struct candidate *c, uint64_t now_ms)
-{
-    return c->answered_ms != 0 && now_ms - c->answered_ms <= PROBE_AGE_MS_MAX;
 }
 
 /* Says for whom this node waits: often at first, then once a minute. */
@@ -132,59 +143,61 @@ static void tell_waiting(struct repl *r, uint64_t now_ms)
     struct buf text = {0};
     for (size_t i = 0; i < b->count; i++) {
         const struct candidate *c = &b->candidates[i];
-        if (!counts(c, now_ms))
+        if (!candidate_counts(c, now_ms))
             buf_printf(&text, "%s%s (%s: %s)", text.size > 0 ? ", " : "",
-                       c->peer->name, c->peer->address, c->why);
+                       c->peer.name, c->peer.address, c->why);
     }
     buf_put_u8(&text, 0);
     if (!buf_failed(&text) && text.size > 1)
         events_info(&r->events, "waiting", "to found the cluster with %s",
                     (const char *)text.data);
+    else if (!buf_failed(&text) && !r->founder)
+        events_info(&r->events, "waiting",
+                    "for a cluster to join: none of the initial peers is in "
+                    "one, and this node is not among them. To found one with "
+                    "it, give every node the same list");
     buf_deinit(&text);
 }
 
-static void tell_foreign(struct repl *r, const struct candidate *c,
-                         uint64_t now_ms)
+/* All initial peers answered, and none of them belongs to another cluster than
+ * the one that they found with this node: who that is. */
+static bool all_found(struct repl *r, struct founder *founders, size_t *count,
+                      uint64_t now_ms)
 {
-    if (events_may_tell(&r->events, "bootstrap", now_ms))
-        events_warn(&r->events, "waiting",
-                    "%s belongs to a cluster that was founded without this "
-                    "node's data directory (%s is empty): joining a cluster "
-                    "is not possible in this version; give the old directory "
-                    "back, or stop this node",
-                    c->peer->name, r->data_dir);
+    const struct bootstrap *b = &r->bootstrap;
+    if (!r->founder)
+        return false;
+    founders[(*count)++] =
+        (struct founder){r->name, r->address, r->identity.raft_id};
+    for (size_t i = 0; i < b->count; i++) {
+        const struct candidate *c = &b->candidates[i];
+        if (!c->founder)
+            continue;
+        if (!candidate_counts(c, now_ms))
+            return false;
+        founders[(*count)++] =
+            (struct founder){c->peer.name, c->peer.address, c->raft_id};
+    }
+    uint8_t cluster_id[CLUSTER_ID_SIZE];
+    bootstrap_cluster_id(founders, *count, cluster_id);
+    for (size_t i = 0; i < b->count; i++)
+        if (!b->candidates[i].empty && memcmp(b->candidates[i].cluster_id,
+                                              cluster_id, CLUSTER_ID_SIZE) != 0)
+            return false;
+    return true;
 }
 
 void bootstrap_beat(struct repl *r, uint64_t now_ms)
 {
-    struct bootstrap *b = &r->bootstrap;
     probe_all(r, now_ms);
     struct founder founders[PEERS_MAX];
     size_t count = 0;
-    founders[count++] =
-        (struct founder){r->name, r->address, r->identity.raft_id};
-    for (size_t i = 0; i < b->count; i++) {
-        const struct candidate *c = &b->candidates[i];
-        if (!counts(c, now_ms)) {
-            tell_waiting(r, now_ms);
-            return;
-        }
-        founders[count++] =
-            (struct founder){c->peer->name, c->peer->address, c->raft_id};
+    if (all_found(r, founders, &count, now_ms)) {
+        bootstrap_stop(r);
+        struct errmsg e = {""};
+        if (bootstrap_found(r, founders, count, &e) != 0)
+            events_fatal(&r->events, EXIT_RESTART, "bootstrap", "%s", e.text);
+    } else if (!joining_beat(r, now_ms)) {
+        tell_waiting(r, now_ms);
     }
-    uint8_t cluster_id[CLUSTER_ID_SIZE];
-    bootstrap_cluster_id(founders, count, cluster_id);
-    for (size_t i = 0; i < b->count; i++) {
-        const struct candidate *c = &b->candidates[i];
-        if (!c->empty &&
-            memcmp(c->cluster_id, cluster_id, CLUSTER_ID_SIZE) != 0) {
-            tell_foreign(r, c, now_ms);
-            return;
-        }
-    }
-    bootstrap_stop(r);
-    struct errmsg e = {""};
-    int rv = bootstrap_found(r, founders, count, &e);
-    if (rv != 0)
-        events_fatal(&r->events, EXIT_RESTART, "bootstrap", "%s", e.text);
 }

@@ -2,10 +2,12 @@
  * all have answered, each node computes the same cluster id and the same first
  * configuration from the same (name, raft id, address) triples, and bootstraps
  * if every peer is empty or carries exactly that id. Nobody leads this; a node
- * that was away finishes later. Raft loop only. */
+ * that was away finishes later. Where there is a cluster already, what to do
+ * with the answers is raft/joining's. Raft loop only. */
 #pragma once
 
 #include "raft/dial.h"
+#include "raft/joining.h"
 
 struct repl;
 
@@ -16,22 +18,28 @@ enum {
     WAITING_LATER_MS = 60 * 1000,
 };
 
+/* Who is asked: the initial peers, and the leader that they name. */
 struct candidate {
     struct repl *repl;
-    const struct repl_peer *peer; /* borrowed from the replica */
+    struct repl_peer peer;
+    bool founder; /* in the list of initial peers */
     struct dial *dial;
     uint64_t due_ms;
     uint64_t answered_ms; /* 0 = never */
     uint64_t raft_id;
-    bool empty;
+    bool empty, leads;
+    bool member; /* this node's raft id is in its configuration */
     uint8_t cluster_id[CLUSTER_ID_SIZE];
+    char leader[MEMBER_ADDRESS_LENGTH_MAX + 1];
     char why[96]; /* it does not count */
 };
 
 struct bootstrap {
-    struct candidate candidates[PEERS_MAX];
-    size_t count; /* 0 when there is nothing to wait for */
+    struct candidate candidates[PEERS_MAX + 1];
+    size_t count;
+    bool running;
     uint64_t started_ms, told_ms;
+    struct joining joining;
 };
 
 /* A founding member. */
@@ -39,6 +47,9 @@ struct founder {
     const char *name, *address; /* borrowed */
     uint64_t raft_id;
 };
+
+/* It answered, and not too long ago. */
+bool candidate_counts(const struct candidate *c, uint64_t now_ms);
 
 /* The id of the cluster that these found, in any order (they get sorted by
  * name). */

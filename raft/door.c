@@ -5,6 +5,11 @@
 
 #include <stdio.h>
 
+enum {
+    STRANGER_MS_MAX = 10 * 1000, /* an older word does not count */
+    STRANGER_QUIET_MS = 3000,    /* without a leader: not just a joiner */
+};
+
 static void judge(void *arg, const struct hello *hello,
                   struct hello_answer *answer);
 static void welcome(void *arg, const struct hello *hello, uv_stream_t *stream);
@@ -73,11 +78,13 @@ static void judge(void *arg, const struct hello *hello,
 {
     struct repl *r = arg;
     introduce(r, hello, answer);
+    if (hello->channel == HELLO_JOIN && answer->leads)
+        membership_knock(r, hello);
     if (hello_ends_with_answer(hello->channel))
         return;
     if (r->phase == PHASE_FETCHING)
         refuse(answer, HELLO_NOT_READY, "this node fetches a copy itself");
-    else if (r->phase == PHASE_WAITING || r->phase == PHASE_CLOSING)
+    else if (!r->raft_open || r->phase == PHASE_CLOSING)
         refuse(answer, HELLO_NOT_READY, "this node is not in a cluster yet");
     else if (memcmp(hello->cluster_id, r->identity.cluster_id,
                     CLUSTER_ID_SIZE) != 0)
@@ -119,4 +126,22 @@ static void rejected(void *arg, const char *source, const char *why)
     if (r->phase > PHASE_FETCHING &&
         events_may_tell(&r->events, source, clock_mono_ms()))
         events_warn(&r->events, "peer_rejected", "%s: %s", source, why);
+}
+
+bool repl_is_removed(const struct repl *r, uint64_t now_ms)
+{
+    return r->stranger_ms != 0 && now_ms - r->stranger_ms <= STRANGER_MS_MAX &&
+           (r->guard.heard_ms == 0 ||
+            now_ms - r->guard.heard_ms > STRANGER_QUIET_MS);
+}
+
+void stranger_beat(struct repl *r, uint64_t now_ms)
+{
+    if (repl_is_removed(r, now_ms) &&
+        events_may_tell(&r->events, "removed", now_ms))
+        events_warn(&r->events, "removed",
+                    "the cluster does not name this node (%016llx) as a member "
+                    "any more: it answers reads from what it has. Stop it, or "
+                    "start it with an empty %s to let it join anew",
+                    (unsigned long long)r->identity.raft_id, r->data_dir);
 }

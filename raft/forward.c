@@ -35,6 +35,7 @@ static void end_sent(struct out_link *out)
     struct submission *s;
     while ((s = queue_pop(&out->sent)) != NULL)
         submit_end(out->repl, s, ERR_UNKNOWN);
+    changes_link_closed(out->repl, out->peer_id);
 }
 
 static void on_out_closed(struct link *link, const char *why)
@@ -100,10 +101,11 @@ static int on_out_frame(struct link *link, const struct frame *frame)
         return 0;
     case FRAME_SUBMIT:
     case FRAME_PING:
+    case FRAME_CHANGED:
+        return changes_answered(out->repl, out->peer_id, frame);
     case FRAME_FACTS:
     case FRAME_GONE:
     case FRAME_CHANGE:
-    case FRAME_CHANGED:
         break;
     }
     return ERR_CORRUPT;
@@ -128,6 +130,8 @@ static void on_dialed(void *arg, uv_stream_t *stream,
     (void)why; /* the raft channel tells: it dials the same address */
     out->dial = NULL;
     uint64_t now = clock_mono_ms();
+    if (answer != NULL && answer->code == HELLO_STRANGER)
+        out->repl->stranger_ms = now;
     if (stream == NULL) {
         out->failures++;
         out->retry_ms = now + backoff_ms(out->failures);
@@ -173,7 +177,11 @@ static void drop_strangers(struct repl *r)
     size_t kept = 0;
     for (size_t i = 0; i < PEERS_MAX && r->forward.outs[i] != NULL; i++) {
         struct out_link *out = r->forward.outs[i];
-        if (repl_member(r, out->peer_id) != NULL) {
+        if (repl_member(r, out->peer_id) != NULL)
+            out->stranger_beats = 0;
+        else
+            out->stranger_beats++;
+        if (out->stranger_beats <= STRANGER_BEATS_MAX) {
             r->forward.outs[kept++] = out;
             continue;
         }
@@ -241,6 +249,24 @@ void forward_send(struct repl *r, struct submission *s)
         .type = FRAME_SUBMIT, .id = s->id, .record = s->record};
     link_put(&out->link, &frame);
     queue_push(&out->sent, s);
+}
+
+bool forward_put(struct repl *r, uint64_t peer_id, const struct frame *frame)
+{
+    struct out_link *out = find_out(r, peer_id);
+    if (out == NULL || !link_is_open(&out->link))
+        return false;
+    link_put(&out->link, frame);
+    return true;
+}
+
+void forward_answer(struct repl *r, uint64_t peer_id, const struct frame *frame)
+{
+    for (struct in_link *in = r->forward.ins; in != NULL; in = in->next)
+        if (in->peer_id == peer_id && link_is_open(&in->link)) {
+            link_put(&in->link, frame);
+            return;
+        }
 }
 
 size_t forward_pending(const struct repl *r)
@@ -380,6 +406,8 @@ static int on_in_frame(struct link *link, const struct frame *frame)
         leader_gone_heard(in->repl, in->peer_id, frame);
         return 0;
     case FRAME_CHANGE:
+        changes_ordered(in->repl, in->peer_id, frame);
+        return 0;
     case FRAME_CHANGED:
     case FRAME_RESULT:
     case FRAME_PONG:

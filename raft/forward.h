@@ -24,6 +24,9 @@ enum {
     /* A leader that took nothing is asked again after this; another one at
      * once. */
     FORWARD_AGAIN_MS = 50,
+    /* One that was removed is let go after this (0.5 s): it may wait for the
+     * answer that says so. */
+    STRANGER_BEATS_MAX = 25,
 };
 
 /* To one peer. */
@@ -38,9 +41,10 @@ struct out_link {
     struct dial *dial;
     unsigned failures;
     uint64_t retry_ms, pinged_ms;
-    unsigned silent_beats; /* since anything came from it */
-    uint64_t again_ms;     /* it takes nothing before */
-    struct queue sent;     /* ->id: request id */
+    unsigned silent_beats;   /* since anything came from it */
+    unsigned stranger_beats; /* since it left the configuration */
+    uint64_t again_ms;       /* it takes nothing before */
+    struct queue sent;       /* ->id: request id */
     uint64_t rtt_us;
     struct peer_clock clock;
 };
@@ -75,6 +79,13 @@ size_t forward_pending(const struct repl *r);
  * PEERS_MAX). */
 size_t forward_clock_offsets(struct repl *r, uint64_t wall_ms,
                              int64_t *offsets_ms);
+
+/* A frame on the link to a peer; false: there is none. */
+bool forward_put(struct repl *r, uint64_t peer_id, const struct frame *frame);
+
+/* The same on a link that the peer made; lost if there is none any more. */
+void forward_answer(struct repl *r, uint64_t peer_id,
+                    const struct frame *frame);
 
 /* Another leader, or none: those who led and still have records of ours must
  * answer soon. */

@@ -16,6 +16,7 @@ static void on_wake(uv_async_t *wake);
 static void on_turn(uv_prepare_t *turn);
 static void on_beat(uv_timer_t *beat);
 static void begin_stop(struct errand *errand);
+static bool knows(void *arg, uint64_t id);
 static void stop_turn(struct repl *r);
 
 /* --- opening -------------------------------------------------------------- */
@@ -40,10 +41,19 @@ int loop_init(struct repl *r, struct errmsg *e)
     r->dialer.me.level = r->level;
     r->listener = (struct listener){.loop = &r->loop, .silence_ms = silence_ms};
     door_init(r);
+    membership_init(r);
+    changes_init(r);
     transport_init(&r->transport, &r->dialer, &r->events);
+    r->transport.knows = knows;
+    r->transport.arg = r;
     int rv = resolver_start(&r->resolver, loop_wake, r, e);
     r->dialer.resolver = r->resolver;
     return rv;
+}
+
+static bool knows(void *arg, uint64_t id)
+{
+    return repl_member(arg, id) != NULL;
 }
 
 static void on_raft_closed(struct raft *raft)
@@ -132,12 +142,13 @@ int repl_raft_open(struct repl *r,
         return raft_failed(r, rv, "start", raft_errmsg(&r->raft), e);
     if (events_failed(&r->events))
         return errmsg_set(e, ERR_BEHIND, "%s: cannot start", r->data_dir);
+    /* One that joins may have a log from before it was let in: the leader
+     * sends the rest. Without a configuration of its own it never votes itself
+     * into anything. */
     if (r->raft.configuration.n > 0 &&
         repl_member(r, r->identity.raft_id) == NULL)
-        return errmsg_set(e, ERR_FOREIGN,
-                          "%s is the log of a cluster without this node's raft "
-                          "id: give the right directory, or wipe %s and rejoin",
-                          r->raft_dir, r->data_dir);
+        events_info(&r->events, "membership",
+                    "%s does not name this node as a member yet", r->raft_dir);
     snapshot_beat(r);
     r->dialer.me.configuration_index = repl_configuration_index(r);
     forward_set_members(r);
@@ -174,6 +185,7 @@ static void on_wake(uv_async_t *wake)
         resolver_collect(r->resolver);
     errands_run(&r->errands);
     submit_collect(r);
+    changes_collect(r);
 }
 
 static void on_turn(uv_prepare_t *turn)
@@ -243,6 +255,8 @@ void loop_close(struct repl *r)
         leadership_lose(r);
     bootstrap_stop(r);
     fetch_close(r);
+    membership_close(r);
+    changes_close(r);
     forward_close(r);
     listener_close(&r->listener);
     if (r->raft_open) {
@@ -269,6 +283,7 @@ static void on_beat(uv_timer_t *beat)
     }
     listener_beat(&r->listener);
     dialer_beat(&r->dialer);
+    changes_beat(r, now);
     if (r->phase == PHASE_FETCHING) {
         submit_beat(r, now);
         fetch_beat(r, now);
@@ -276,7 +291,7 @@ static void on_beat(uv_timer_t *beat)
     }
     if (r->phase == PHASE_WAITING) {
         submit_beat(r, now);
-        if (r->bootstrap.count > 0)
+        if (r->bootstrap.running)
             bootstrap_beat(r, now);
         return;
     }
@@ -286,6 +301,8 @@ static void on_beat(uv_timer_t *beat)
     transport_beat(&r->transport);
     forward_set_members(r);
     forward_beat(r, now);
+    membership_beat(r, now);
+    stranger_beat(r, now);
     guard_beat(&r->guard, raft_last_index(&r->raft), now);
     snapshot_beat(r);
     copies_beat(r, now);

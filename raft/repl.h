@@ -6,6 +6,7 @@
 
 #include "raft/applier.h"
 #include "raft/bootstrap.h"
+#include "raft/change.h"
 #include "raft/copies.h"
 #include "raft/fetch.h"
 #include "raft/forward.h"
@@ -13,6 +14,7 @@
 #include "raft/identity.h"
 #include "raft/leader_gone.h"
 #include "raft/listener.h"
+#include "raft/membership.h"
 #include "raft/serving.h"
 #include "raft/space.h"
 #include "raft/submit.h"
@@ -49,6 +51,7 @@ struct repl {
     char *raft_dir; /* owned */
     struct repl_peer initial[PEERS_MAX];
     size_t initial_count;
+    bool founder; /* among the initial peers, or there are none */
     unsigned election_timeout_ms, heartbeat_ms;
     unsigned log_entries_max, tail_entries;
     unsigned level; /* newest feature level that this node speaks */
@@ -83,6 +86,8 @@ struct repl {
     struct listener listener;
     struct transport transport;
     struct bootstrap bootstrap;
+    struct membership membership;
+    struct changes changes;
     struct guard guard;
     struct raft_fsm fsm;
     struct raft raft;
@@ -104,7 +109,8 @@ struct repl {
     uint64_t lead_first_index; /* to be applied before; 0: no more */
     uint64_t seen_leader;      /* id */
     uint64_t leader_changes;
-    uint64_t failed; /* submissions that ended in ERR_* on the loop */
+    uint64_t stranger_ms; /* a member last said that this node is none */
+    uint64_t failed;      /* submissions that ended in ERR_* on the loop */
 
     pthread_mutex_t status_lock;
     struct repl_status status; /* under status_lock */
@@ -159,6 +165,12 @@ void snapshot_init(struct repl *r);
 
 /* Sets libraft's thresholds by the bytes in the log. */
 void snapshot_beat(struct repl *r);
+
+/* Says once a minute that this node was removed. */
+void stranger_beat(struct repl *r, uint64_t now_ms);
+
+/* The members say that this node is none of them, and no leader talks to it. */
+bool repl_is_removed(const struct repl *r, uint64_t now_ms);
 
 /* --- status.c ------------------------------------------------------------- */
 

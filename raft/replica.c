@@ -92,7 +92,7 @@ static int open_all(struct repl *r, const struct repl_options *o,
         rv = repl_raft_open(r, NULL, NULL, e);
         if (rv == 0)
             compare_initial(r);
-    } else if (r->initial_count <= 1) {
+    } else if (r->founder && r->initial_count <= 1) {
         struct founder me = {r->name, r->address, r->identity.raft_id};
         rv = bootstrap_found(r, &me, 1, e);
     } else {
@@ -128,6 +128,7 @@ void repl_stop(struct repl *r)
     errands_run(&r->errands);
     submit_collect(r);
     submit_fail_waiting(r, ERR_CLOSED);
+    changes_collect(r);
     forward_deinit(r);
     if (r->raft_open) {
         ASSERT(r->raft_closed);
@@ -206,13 +207,14 @@ static int copy_initial(struct repl *r, const struct repl_options *o,
         if (strcmp(p->name, r->name) == 0)
             self = &r->initial[i];
     }
-    if (o->initial_peer_count == 0)
-        return 0;
-    if (self == NULL)
+    r->founder = self != NULL || o->initial_peer_count == 0;
+    if (self == NULL && o->initial_peer_count > 0 && r->address[0] == '\0')
         return errmsg_set(e, ERR_INVALID,
-                          "initial peers: this node (%s) is not among them: "
-                          "give every node the same list",
+                          "initial peers: this node (%s) is not among them, so "
+                          "it can only join, and needs a peer address",
                           r->name);
+    if (self == NULL)
+        return 0;
     if (r->address[0] != '\0' && strcmp(r->address, self->address) != 0)
         return errmsg_set(e, ERR_INVALID,
                           "peer address is %s but the initial peers say %s",

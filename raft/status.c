@@ -64,12 +64,14 @@ static void fill_node(struct repl *r, struct repl_node_status *node,
     }
 }
 
-static const char *state_text(const struct repl *r)
+static const char *state_text(const struct repl *r, uint64_t now_ms)
 {
     if (r->phase == PHASE_FETCHING)
         return "fetching";
     if (!r->raft_open)
         return "waiting";
+    if (repl_is_removed(r, now_ms))
+        return "removed";
     switch (r->raft.state) {
     case RAFT_LEADER:
         return "leader";
@@ -77,6 +79,20 @@ static const char *state_text(const struct repl *r)
         return "candidate";
     default:
         return "follower";
+    }
+}
+
+/* Those who knock at this leader and are not let in yet. */
+static void fill_joining(struct repl *r, struct repl_status *s)
+{
+    for (size_t i = 0; i < KNOCKS_MAX && s->node_count < PEERS_MAX; i++) {
+        const struct knock *k = &r->membership.knocks[i];
+        if (k->raft_id == 0 || repl_member(r, k->raft_id) != NULL)
+            continue;
+        struct repl_node_status *node = &s->nodes[s->node_count++];
+        *node = (struct repl_node_status){.id = k->raft_id, .role = "joining"};
+        memcpy(node->name, k->peer.name, sizeof node->name);
+        memcpy(node->address, k->peer.address, sizeof node->address);
     }
 }
 
@@ -95,6 +111,7 @@ static void fill_raft(struct repl *r, struct repl_status *s, uint64_t now_ms)
     const struct raft_configuration *c = &r->raft.configuration;
     for (unsigned i = 0; i < c->n && s->node_count < PEERS_MAX; i++)
         fill_node(r, &s->nodes[s->node_count++], &c->servers[i], now_ms);
+    fill_joining(r, s);
 }
 
 /* Asking takes the store's locks: not at every turn. */
@@ -135,7 +152,7 @@ void status_refresh(struct repl *r, uint64_t now_ms)
 {
     r->status_ms = now_ms;
     struct repl_status s = {.raft_id = r->identity.raft_id,
-                            .state = state_text(r),
+                            .state = state_text(r, now_ms),
                             .disk_low = space_is_low(&r->space),
                             .disk_free_bytes = space_free_bytes(&r->space)};
     memcpy(s.cluster_id, r->identity.cluster_id, sizeof s.cluster_id);

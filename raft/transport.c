@@ -179,7 +179,7 @@ void transport_beat(struct transport *t)
     uint64_t now = clock_mono_ms();
     end_broken_links(t);
     for (struct attempt *a = t->attempts; a != NULL; a = a->next)
-        if (a->dial == NULL && a->due_ms <= now)
+        if (a->dial == NULL && a->due_ms <= now && t->knows(t->arg, a->id))
             a->dial = dial_start(t->dialer, HELLO_RAFT, a->id, a->address,
                                  on_dialed, a);
 }

@@ -19,6 +19,9 @@ struct transport {
     struct events *events;         /* borrowed */
     raft_uv_accept_cb accept;      /* NULL until libraft listens */
     struct attempt *attempts;      /* connect requests under way */
+    /* Is it somebody to talk to? libraft goes on with those that it removed. */
+    bool (*knows)(void *arg, uint64_t id);
+    void *arg;
     bool closing;
     struct {
         uint64_t id;

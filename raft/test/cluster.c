@@ -1,6 +1,8 @@
 #define _GNU_SOURCE /* nftw */
 #include "raft/test/cluster.h"
 
+#include "raft/repl.h"
+
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <fcntl.h>
@@ -65,6 +67,7 @@ void cluster_init(struct cluster *c, size_t count)
 {
     memset(c, 0, sizeof *c);
     c->count = count;
+    c->founders = count;
     c->zone = "zone-1";
     for (size_t i = 0; i < count; i++) {
         struct node *n = &c->nodes[i];
@@ -119,8 +122,8 @@ int cluster_try_start(struct cluster *c, size_t i, struct errmsg *e)
         .peer_address = c->count > 1 ? c->peers[i].address : NULL,
         .peer_bind = bind,
         .initial_peers = c->peers,
-        .initial_peer_count = c->count > 1 ? c->count : 0,
-        .zone = c->zone,
+        .initial_peer_count = c->count > 1 ? c->founders : 0,
+        .zone = n->zone != NULL ? n->zone : c->zone,
         .election_timeout_ms = 500,
         .heartbeat_ms = 50,
         .log_entries_max = c->log_entries_max,
@@ -238,6 +241,78 @@ int cluster_submit(struct cluster *c, size_t i, uint64_t number, size_t size,
     buf_deinit(&call->record);
     free(call);
     return status;
+}
+
+struct wish {
+    struct repl_change change;
+    char message[256];
+    atomic_int status; /* 1 = not yet */
+};
+
+static void on_changed(struct repl_change *c, int status, const char *message)
+{
+    struct wish *w = CONTAINER_OF(c, struct wish, change);
+    snprintf(w->message, sizeof w->message, "%s", message);
+    atomic_store(&w->status, status);
+}
+
+int cluster_change(struct cluster *c, size_t i, enum repl_change_kind kind,
+                   const char *name, char *message)
+{
+    struct wish *w = calloc(1, sizeof *w);
+    assert_non_null(w);
+    w->change.kind = kind;
+    w->change.done = on_changed;
+    snprintf(w->change.name, sizeof w->change.name, "%s", name);
+    atomic_store(&w->status, 1);
+    repl_change(c->nodes[i].repl, &w->change);
+    for (unsigned waited = 0; atomic_load(&w->status) == 1; waited++) {
+        if (waited >= 80 * 1000)
+            return -1000;
+        sleep_ms(1);
+    }
+    int status = atomic_load(&w->status);
+    if (message != NULL)
+        memcpy(message, w->message, sizeof w->message);
+    free(w);
+    return status;
+}
+
+const char *cluster_role(struct cluster *c, size_t i, size_t k)
+{
+    struct repl_status s;
+    repl_status(c->nodes[i].repl, &s);
+    struct repl_status own = {0};
+    if (c->nodes[k].repl != NULL)
+        repl_status(c->nodes[k].repl, &own);
+    for (size_t n = 0; n < s.node_count; n++)
+        if (own.raft_id != 0 ? s.nodes[n].id == own.raft_id
+                             : strcmp(s.nodes[n].name, c->nodes[k].name) == 0)
+            return s.nodes[n].role;
+    return "";
+}
+
+struct visit {
+    struct errand errand;
+    struct repl *repl;
+    void (*fn)(struct repl *r);
+    atomic_bool done;
+};
+
+static void pay_visit(struct errand *errand)
+{
+    struct visit *v = CONTAINER_OF(errand, struct visit, errand);
+    v->fn(v->repl);
+    atomic_store(&v->done, true);
+}
+
+void cluster_on_loop(struct cluster *c, size_t i, void (*fn)(struct repl *r))
+{
+    struct visit v = {
+        .errand.run = pay_visit, .repl = c->nodes[i].repl, .fn = fn};
+    atomic_init(&v.done, false);
+    mailbox_push(&v.repl->errands, &v.errand.letter);
+    WAIT_FOR(atomic_load(&v.done), 10000);
 }
 
 bool cluster_agrees(struct cluster *c, uint64_t records)

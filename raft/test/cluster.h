@@ -8,7 +8,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
-enum { NODES_MAX = 3 };
+enum { NODES_MAX = 6 };
 
 struct node {
     char name[16], dir[64];
@@ -17,6 +17,7 @@ struct node {
     struct store *store;
     atomic_int fatal_code;      /* of the first REPL_FATAL, 0 = none */
     atomic_bool restart_wanted; /* REPL_RESTART: stop and start it */
+    const char *zone;           /* NULL: the cluster's */
     atomic_int warnings;
     atomic_bool leads;
     _Atomic uint64_t applied; /* as on_applied told */
@@ -27,6 +28,7 @@ struct cluster {
     struct node nodes[NODES_MAX];
     struct repl_peer peers[NODES_MAX];
     size_t count;
+    size_t founders; /* the first so many; the others join. count at first */
     unsigned log_entries_max, tail_entries; /* 0 = default */
     const char *zone;                       /* "zone-1" unless changed */
     repl_event_fn *on_event;                /* NULL: kept in the nodes */
@@ -46,6 +48,17 @@ void cluster_stop(struct cluster *c, size_t i);
  * segment; empties its directory. */
 void cluster_damage_log(struct cluster *c, size_t i);
 void cluster_wipe(struct cluster *c, size_t i);
+
+/* What an operator asks for, through node @i; the status as repl_change says,
+ * -1000 after 80 s. @message (may be NULL) takes 256 characters. */
+int cluster_change(struct cluster *c, size_t i, enum repl_change_kind kind,
+                   const char *name, char *message);
+
+/* Role of node @k as node @i sees it, "" if it does not; static text. */
+const char *cluster_role(struct cluster *c, size_t i, size_t k);
+
+/* Runs @fn on the loop of node @i and waits. */
+void cluster_on_loop(struct cluster *c, size_t i, void (*fn)(struct repl *r));
 
 /* Index of a node that leads and is ready; waits for it. */
 size_t cluster_leader(struct cluster *c);

@@ -256,6 +256,6 @@ test('TLS on one side only is told as that', async () => {
 
 test('a CA that is not there or no text ends the agent with its name', async () => {
     agent = new Agent(wg, ['https://127.0.0.1:1'], '--grpc-ca', '/nowhere/ca.pem');
-    assert.equal(await agent.ended, 1);
+    assert.equal(await agent.ended, 2);
     assert.match(agent.output, /--grpc-ca: \/nowhere\/ca\.pem/);
 });

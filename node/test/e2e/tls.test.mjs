@@ -1,9 +1,11 @@
 // Gateways, browsers and scripts reach a node over TLS: certificates made by
 // openssl, clients that know nothing of ours.
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import fs from 'node:fs';
 import http from 'node:http';
+import https from 'node:https';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
@@ -11,7 +13,9 @@ import { after, before, describe, test } from 'node:test';
 import tls from 'node:tls';
 import { Agent, Interface } from '../../../gateway/test/e2e/fakes.mjs';
 import { Authority, replaceFile } from './certs.mjs';
-import { Cluster, GATEWAY_SECRET, run, sleep, until } from './cluster.mjs';
+import {
+    ADMIN_TOKEN, Cluster, GATEWAY_SECRET, run, sleep, until,
+} from './cluster.mjs';
 import { assertExact, DefguardGateway } from './gateways.mjs';
 import { Random } from './random.mjs';
 import {
@@ -87,6 +91,21 @@ describe('A node with a certificate', () => {
             () => node.get('/app.js', { token: null })));
         for (const { text } of answers) assert.equal(text, answers[0].text);
         assert.ok(answers[0].text.length > 10000);
+    });
+
+    test('sends a whole snapshot through TLS', async () => {
+        const answer = await new Promise((resolve, reject) => https.get({
+            ca: node.tls.ca, host: '127.0.0.1', port: node.ports.http,
+            path: '/api/v1/snapshot', agent: false,
+            headers: { authorization: `Bearer ${ADMIN_TOKEN}` },
+        }, (response) => {
+            const hash = createHash('sha256');
+            response.on('data', (piece) => hash.update(piece));
+            response.on('error', reject);
+            response.on('end', () => resolve({ headers: response.headers,
+                sha256: hash.digest('hex') }));
+        }).on('error', reject));
+        assert.equal(answer.headers['holdfast-copy-sha256'], answer.sha256);
     });
 
     test('says until when its certificate is good', async () => {

@@ -1,0 +1,261 @@
+#include "raft/change.h"
+
+#include "base/clock.h"
+#include "raft/repl.h"
+
+#include <stdio.h>
+
+static bool ask(struct repl *r, struct repl_change *c);
+static void run(struct repl *r, enum repl_change_kind kind, const char *name);
+static void finish(struct repl *r, int status, const char *message);
+
+void changes_init(struct repl *r)
+{
+    mailbox_init(&r->changes.box, loop_wake, r);
+}
+
+void repl_change(struct repl *r, struct repl_change *c)
+{
+    mailbox_push(&r->changes.box, &c->letter);
+}
+
+static void end(struct repl *r, struct repl_change *c, int status,
+                const char *message)
+{
+    r->changes.count--;
+    c->done(c, status, message);
+}
+
+void changes_collect(struct repl *r)
+{
+    struct changes *s = &r->changes;
+    struct letter *next;
+    for (struct letter *l = mailbox_take(&s->box); l != NULL; l = next) {
+        next = l->next;
+        struct repl_change *c = CONTAINER_OF(l, struct repl_change, letter);
+        s->count++;
+        c->id = clock_mono_ms();
+        if (r->phase > PHASE_RUNNING || events_failed(&r->events)) {
+            end(r, c, ERR_CLOSED, "this node stops");
+        } else if (s->count > CHANGES_MAX) {
+            end(r, c, ERR_AGAIN, "too many changes wait here");
+        } else {
+            struct repl_change **at = &s->waiting;
+            while (*at != NULL)
+                at = &(*at)->next;
+            c->next = NULL;
+            *at = c;
+        }
+    }
+}
+
+void changes_beat(struct repl *r, uint64_t now_ms)
+{
+    struct changes *s = &r->changes;
+    while (s->waiting != NULL) {
+        struct repl_change *c = s->waiting;
+        s->waiting = c->next;
+        if (ask(r, c))
+            continue;
+        if (now_ms - c->id < CHANGE_WAIT_MS) {
+            s->waiting = c; /* the leader may come */
+            break;
+        }
+        end(r, c, ERR_AGAIN, "there is no leader that could do it");
+    }
+    if (s->asked != NULL && now_ms - s->asked_ms > CHANGE_ANSWER_MS)
+        changes_link_closed(r, s->asked_peer);
+}
+
+static void end_list(struct repl *r, struct repl_change **list, int status,
+                     const char *message)
+{
+    while (*list != NULL) {
+        struct repl_change *c = *list;
+        *list = c->next;
+        end(r, c, status, message);
+    }
+}
+
+void changes_link_closed(struct repl *r, uint64_t peer_id)
+{
+    if (peer_id == r->changes.asked_peer)
+        end_list(r, &r->changes.asked, ERR_UNKNOWN,
+                 "the leader did not answer: look at the members");
+}
+
+void changes_close(struct repl *r)
+{
+    struct changes *s = &r->changes;
+    if (s->busy)
+        finish(r, ERR_UNKNOWN, "the leader stops: look at the members");
+    end_list(r, &s->asked, ERR_UNKNOWN, "this node stops");
+    end_list(r, &s->waiting, ERR_CLOSED, "this node stops");
+}
+
+/* --- asking --------------------------------------------------------------- */
+
+/* False: there is nobody to ask yet. */
+static bool ask(struct repl *r, struct repl_change *c)
+{
+    struct changes *s = &r->changes;
+    if (repl_may_propose(r)) {
+        if (s->busy) {
+            end(r, c, ERR_AGAIN, "another change is under way");
+            return true;
+        }
+        s->busy = true;
+        s->local = c;
+        run(r, c->kind, c->name);
+        return true;
+    }
+    uint64_t leader = r->leads ? 0 : r->seen_leader;
+    if (leader == 0 || (s->asked != NULL && s->asked_peer != leader))
+        return false;
+    struct frame frame = {.type = FRAME_CHANGE,
+                          .id = s->request + 1,
+                          .change = c->kind,
+                          .text = bytes_of_string(c->name)};
+    if (!forward_put(r, leader, &frame))
+        return false;
+    s->asked_peer = leader;
+    s->asked_ms = clock_mono_ms();
+    c->id = ++s->request;
+    c->next = s->asked;
+    s->asked = c;
+    return true;
+}
+
+int changes_answered(struct repl *r, uint64_t peer_id,
+                     const struct frame *frame)
+{
+    struct changes *s = &r->changes;
+    for (struct repl_change **at = &s->asked;
+         *at != NULL && peer_id == s->asked_peer; at = &(*at)->next) {
+        struct repl_change *c = *at;
+        if (c->id != frame->id)
+            continue;
+        *at = c->next;
+        struct errmsg e = {""};
+        errmsg_set(&e, 0, "%.*s", (int)frame->text.size,
+                   (const char *)frame->text.data);
+        end(r, c, frame->status, e.text);
+        return 0;
+    }
+    return 0; /* it was given up before */
+}
+
+/* --- doing ---------------------------------------------------------------- */
+
+void changes_ordered(struct repl *r, uint64_t peer_id,
+                     const struct frame *frame)
+{
+    struct changes *s = &r->changes;
+    const char *why = !repl_may_propose(r) ? "the node that was asked does "
+                                             "not lead any more"
+                      : s->busy            ? "another change is under way"
+                                           : NULL;
+    if (why != NULL) {
+        struct frame answer = {.type = FRAME_CHANGED,
+                               .id = frame->id,
+                               .status = ERR_AGAIN,
+                               .text = bytes_of_string(why)};
+        forward_answer(r, peer_id, &answer);
+        return;
+    }
+    char name[NODE_NAME_LENGTH_MAX + 1] = "";
+    memcpy(name, frame->text.data, frame->text.size);
+    s->busy = true;
+    s->local = NULL;
+    s->peer_id = peer_id;
+    s->peer_request = frame->id;
+    run(r, frame->change, name);
+}
+
+static void finish(struct repl *r, int status, const char *message)
+{
+    struct changes *s = &r->changes;
+    struct repl_change *local = s->local;
+    s->busy = false;
+    s->local = NULL;
+    if (local != NULL) {
+        end(r, local, status, message);
+        return;
+    }
+    struct frame answer = {.type = FRAME_CHANGED,
+                           .id = s->peer_request,
+                           .status = status,
+                           .text = bytes_of_string(message)};
+    forward_answer(r, s->peer_id, &answer);
+}
+
+static void on_member_changed(struct repl *r, void *arg, int status,
+                              const char *message)
+{
+    (void)arg;
+    finish(r, status, message);
+}
+
+/* The member of this name, or NULL. One whose configuration has no name yet is
+ * known by what it said itself. */
+static const struct raft_server *find(const struct repl *r, const char *name)
+{
+    const struct raft_configuration *c = &r->raft.configuration;
+    for (unsigned i = 0; i < c->n; i++) {
+        const struct out_link *out = forward_peer(r, c->servers[i].id);
+        struct repl_peer peer;
+        if (member_address_split(c->servers[i].address, &peer) != 0)
+            continue;
+        if (peer.name[0] == '\0' && c->servers[i].id == r->identity.raft_id)
+            memcpy(peer.name, r->name, sizeof peer.name);
+        else if (peer.name[0] == '\0' && out != NULL)
+            memcpy(peer.name, out->name, sizeof peer.name);
+        if (strcmp(peer.name, name) == 0)
+            return &c->servers[i];
+    }
+    return NULL;
+}
+
+static int begin_assign(struct repl *r, const struct raft_server *server,
+                        int role, struct errmsg *e)
+{
+    if (server->role == role) {
+        finish(r, 0, "it has this role already");
+        return 0;
+    }
+    if (role == RAFT_VOTER &&
+        !membership_is_healthy(r, server->id, clock_mono_ms()))
+        return errmsg_set(e, ERR_DENIED,
+                          "it does not answer, or has no room on its disk");
+    return membership_change(r, MEMBER_ASSIGN, server->id, role,
+                             on_member_changed, NULL, e);
+}
+
+static void run(struct repl *r, enum repl_change_kind kind, const char *name)
+{
+    struct errmsg e = {""};
+    const struct raft_server *server = find(r, name);
+    int rv = 0;
+    if (server == NULL && !(kind == REPL_TRANSFER && name[0] == '\0')) {
+        errmsg_set(&e, 0, "no member is called %s", name);
+        finish(r, ERR_NOTFOUND, e.text);
+        return;
+    }
+    switch (kind) {
+    case REPL_REMOVE:
+        rv = membership_change(r, MEMBER_REMOVE, server->id, RAFT_SPARE,
+                               on_member_changed, NULL, &e);
+        break;
+    case REPL_PROMOTE:
+        rv = begin_assign(r, server, RAFT_VOTER, &e);
+        break;
+    case REPL_DEMOTE:
+        rv = begin_assign(r, server, RAFT_STANDBY, &e);
+        break;
+    case REPL_TRANSFER:
+        rv = errmsg_set(&e, ERR_DENIED, "not there yet");
+        break;
+    }
+    if (rv != 0)
+        finish(r, rv, e.text);
+}

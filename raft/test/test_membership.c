@@ -1,0 +1,381 @@
+/* Nodes that come, go and lose their directories, and what operators ask for:
+ * raft/joining.h, raft/membership.h, raft/change.h. Four nodes and more in one
+ * process; a fake fetch lets those that join begin with an empty log. */
+#include "raft/test/cluster.h"
+#include "raft/test/fake_fetch.h"
+
+#include "base/clock.h"
+#include "raft/repl.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { SOON_MS = 30 * 1000 };
+
+static struct cluster c;
+
+static void set_up_with(size_t count, size_t founders)
+{
+    cluster_init(&c, count);
+    c.founders = founders;
+    for (size_t i = 0; i < founders; i++)
+        cluster_start(&c, i);
+    fake_fetch_found(&c);
+}
+
+static int set_up_three(void **state)
+{
+    (void)state;
+    set_up_with(3, 3);
+    return 0;
+}
+
+static int set_up_five(void **state)
+{
+    (void)state;
+    set_up_with(5, 3);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    bool fatal = false;
+    for (size_t i = 0; i < c.count; i++)
+        fatal = fatal || atomic_load(&c.nodes[i].fatal_code) != 0;
+    cluster_deinit(&c);
+    return fatal ? -1 : 0;
+}
+
+static void submit_ok(size_t node, uint64_t number)
+{
+    assert_int_equal(cluster_submit(&c, node, number, 100, 10000, NULL), 0);
+}
+
+/* Sees every running node all others as it should? */
+static bool role_is(size_t k, const char *role)
+{
+    for (size_t i = 0; i < c.count; i++)
+        if (c.nodes[i].repl != NULL &&
+            strcmp(cluster_role(&c, i, k), role) != 0)
+            return false;
+    return true;
+}
+
+static const char *state_of(size_t i)
+{
+    struct repl_status s;
+    repl_status(c.nodes[i].repl, &s);
+    return s.state;
+}
+
+static size_t member_count(size_t i)
+{
+    struct repl_status s;
+    repl_status(c.nodes[i].repl, &s);
+    return s.node_count;
+}
+
+static uint64_t id_of(size_t i)
+{
+    struct repl_status s;
+    repl_status(c.nodes[i].repl, &s);
+    return s.raft_id;
+}
+
+/* --- joining -------------------------------------------------------------- */
+
+static void
+a_fourth_node_becomes_a_standby_and_a_fifth_makes_five_voters(void **state)
+{
+    (void)state;
+    submit_ok(0, 1);
+    cluster_start(&c, 3);
+    WAIT_FOR(role_is(3, "standby"), SOON_MS);
+    cluster_converge(&c, 1);
+    /* An even number of voters would tolerate no more failures. */
+    sleep_ms(CAUGHT_UP_MS_MIN + 1500);
+    assert_true(role_is(3, "standby"));
+    cluster_start(&c, 4);
+    WAIT_FOR(role_is(3, "voter") && role_is(4, "voter"), SOON_MS);
+    /* Through a new member, and without two of the old ones. */
+    submit_ok(4, 2);
+    size_t leader = cluster_leader(&c), stopped = 0;
+    for (size_t i = 0; i < 3 && stopped < 2; i++)
+        if (i != leader) {
+            cluster_stop(&c, i);
+            stopped++;
+        }
+    submit_ok(3, 3);
+    cluster_converge(&c, 3);
+}
+
+static void a_single_node_grows_into_a_cluster(void **state)
+{
+    (void)state;
+    set_up_with(3, 1);
+    submit_ok(0, 1);
+    for (size_t i = 1; i < 3; i++)
+        cluster_start(&c, i);
+    WAIT_FOR(role_is(1, "voter") && role_is(2, "voter"), SOON_MS);
+    cluster_stop(&c, 0);
+    submit_ok(1, 2);
+    cluster_converge(&c, 2);
+}
+
+static void a_node_that_lost_its_directory_replaces_its_old_self(void **state)
+{
+    (void)state;
+    submit_ok(0, 1);
+    cluster_converge(&c, 1);
+    /* A follower, then whoever leads. */
+    for (uint64_t round = 0; round < 2; round++) {
+        size_t leader = cluster_leader(&c);
+        size_t lost = round == 0 ? (leader + 1) % 3 : leader;
+        uint64_t old_id = id_of(lost);
+        cluster_stop(&c, lost);
+        submit_ok((lost + 1) % 3, 2 + round);
+        cluster_wipe(&c, lost);
+        cluster_start(&c, lost);
+        assert_int_not_equal(id_of(lost), old_id);
+        WAIT_FOR(role_is(lost, "voter"), SOON_MS);
+        assert_int_equal(member_count(lost), 3);
+        cluster_converge(&c, 2 + round);
+    }
+}
+
+static void a_living_members_name_is_not_given_to_another(void **state)
+{
+    (void)state;
+    set_up_with(4, 3);
+    size_t leader = cluster_leader(&c);
+    strcpy(c.nodes[3].name, c.nodes[(leader + 1) % 3].name);
+    strcpy(c.peers[3].name, c.nodes[3].name);
+    /* It must not take itself for a founder. */
+    strcpy(c.peers[(leader + 1) % 3].name, "node-x");
+    int warnings = atomic_load(&c.nodes[leader].warnings);
+    cluster_start(&c, 3);
+    WAIT_FOR(atomic_load(&c.nodes[leader].warnings) > warnings, SOON_MS);
+    assert_string_equal(state_of(3), "waiting");
+    assert_int_equal(member_count((leader + 1) % 3), 3);
+    /* The operator sees it. */
+    assert_int_equal(member_count(leader), 4);
+}
+
+static void
+a_founder_that_was_away_comes_in_without_one_that_is_dead(void **state)
+{
+    (void)state;
+    cluster_init(&c, 3);
+    /* It can be asked, and so the others found with it; but to it one of them
+     * is never there. */
+    char address[PEER_ADDRESS_LENGTH_MAX + 1];
+    strcpy(address, c.peers[2].address);
+    strcpy(c.peers[2].address, "127.0.0.1:1");
+    cluster_start(&c, 1);
+    strcpy(c.peers[2].address, address);
+    cluster_start(&c, 0);
+    cluster_start(&c, 2);
+    fake_fetch_found(&c);
+    uint64_t id = id_of(1);
+    submit_ok(0, 1);
+    assert_string_equal(state_of(1), "waiting");
+    WAIT_FOR(strcmp(state_of(1), "follower") == 0, SOON_MS);
+    assert_int_equal(id_of(1), id);
+    cluster_converge(&c, 1);
+    cluster_stop(&c, 2);
+    submit_ok(1, 2);
+}
+
+static void an_empty_node_before_two_clusters_waits_and_warns(void **state)
+{
+    (void)state;
+    cluster_init(&c, 3);
+    /* Two that founded themselves alone. */
+    c.founders = 1;
+    cluster_start(&c, 0);
+    fake_fetch_found(&c);
+    struct repl_peer first = c.peers[0];
+    c.peers[0] = c.peers[1];
+    cluster_start(&c, 1);
+    c.peers[0] = first;
+    c.founders = 2;
+    cluster_start(&c, 2);
+    WAIT_FOR(atomic_load(&c.nodes[2].warnings) > 0, SOON_MS);
+    sleep_ms(1000);
+    assert_string_equal(state_of(2), "waiting");
+    assert_int_equal(member_count(0), 1);
+    assert_int_equal(member_count(1), 1);
+    /* One of them goes: the other is the one to join. */
+    cluster_stop(&c, 1);
+    WAIT_FOR(strcmp(state_of(2), "follower") == 0, SOON_MS);
+}
+
+static void nodes_come_in_any_order_and_some_names_resolve_never(void **state)
+{
+    (void)state;
+    cluster_init(&c, 5);
+    c.founders = 3;
+    char address[PEER_ADDRESS_LENGTH_MAX + 1];
+    strcpy(address, c.peers[2].address);
+    cluster_start(&c, 4); /* first those that can only join */
+    /* To the last of them one founder has no address in the DNS. */
+    strcpy(c.peers[2].address, "node-c.invalid:7600");
+    cluster_start(&c, 3);
+    strcpy(c.peers[2].address, address);
+    cluster_start(&c, 2);
+    sleep_ms(500);
+    cluster_start(&c, 0);
+    sleep_ms(500);
+    assert_string_equal(state_of(0), "waiting");
+    cluster_start(&c, 1);
+    fake_fetch_found(&c);
+    WAIT_FOR(role_is(3, "voter") && role_is(4, "voter"), SOON_MS);
+    submit_ok(4, 1);
+    cluster_converge(&c, 1);
+}
+
+/* --- voters that are away ------------------------------------------------- */
+
+static void shorten(struct repl *r)
+{
+    r->membership.away_ms = 2000;
+}
+
+static void a_standby_takes_the_place_of_a_voter_that_is_away(void **state)
+{
+    (void)state;
+    set_up_with(4, 3);
+    cluster_start(&c, 3);
+    WAIT_FOR(role_is(3, "standby"), SOON_MS);
+    for (size_t i = 0; i < 4; i++)
+        cluster_on_loop(&c, i, shorten);
+    size_t leader = cluster_leader(&c), away = (leader + 1) % 3;
+    cluster_stop(&c, away);
+    WAIT_FOR(role_is(3, "voter"), SOON_MS);
+    assert_true(role_is(away, "spare"));
+    submit_ok(3, 1);
+    /* It comes back as the reserve. */
+    cluster_start(&c, away);
+    WAIT_FOR(role_is(away, "standby"), SOON_MS);
+    cluster_converge(&c, 1);
+}
+
+/* --- operators ------------------------------------------------------------ */
+
+static void a_change_that_would_leave_no_healthy_quorum_is_refused(void **state)
+{
+    (void)state;
+    size_t leader = cluster_leader(&c);
+    size_t dead = (leader + 1) % 3, other = (leader + 2) % 3;
+    cluster_stop(&c, dead);
+    char message[256];
+    WAIT_FOR(strcmp(cluster_role(&c, leader, dead), "voter") == 0, 100);
+    /* The leader sees at once that the link broke. */
+    sleep_ms(200);
+    assert_int_equal(
+        cluster_change(&c, leader, REPL_DEMOTE, c.nodes[other].name, message),
+        ERR_DENIED);
+    assert_non_null(strstr(message, "quorum"));
+    assert_int_equal(
+        cluster_change(&c, other, REPL_REMOVE, c.nodes[other].name, message),
+        ERR_DENIED);
+    assert_int_equal(cluster_change(&c, other, REPL_REMOVE, "nobody", message),
+                     ERR_NOTFOUND);
+    assert_non_null(strstr(message, "nobody"));
+    /* A dead one may go. */
+    assert_int_equal(
+        cluster_change(&c, other, REPL_REMOVE, c.nodes[dead].name, message), 0);
+    WAIT_FOR(member_count(leader) == 2 && member_count(other) == 2, SOON_MS);
+    submit_ok(other, 1);
+}
+
+static void a_removed_node_says_so_and_serves_what_it_has(void **state)
+{
+    (void)state;
+    submit_ok(0, 1);
+    cluster_converge(&c, 1);
+    size_t leader = cluster_leader(&c);
+    size_t gone = (leader + 1) % 3, other = (leader + 2) % 3;
+    int warnings = atomic_load(&c.nodes[gone].warnings);
+    assert_int_equal(
+        cluster_change(&c, gone, REPL_REMOVE, c.nodes[gone].name, NULL), 0);
+    WAIT_FOR(strcmp(state_of(gone), "removed") == 0, SOON_MS);
+    WAIT_FOR(atomic_load(&c.nodes[gone].warnings) > warnings, SOON_MS);
+    assert_int_equal(fake_store_records(c.nodes[gone].store), 1);
+    /* Nor does it disturb the others. */
+    struct repl_status before, after;
+    repl_status(c.nodes[leader].repl, &before);
+    submit_ok(other, 2);
+    sleep_ms(3000);
+    repl_status(c.nodes[leader].repl, &after);
+    assert_true(after.is_leader);
+    assert_int_equal(before.term, after.term);
+    assert_int_equal(cluster_submit(&c, gone, 3, 100, 10000, NULL), ERR_AGAIN);
+    /* With an empty directory it may come again. */
+    cluster_stop(&c, gone);
+    cluster_wipe(&c, gone);
+    cluster_start(&c, gone);
+    WAIT_FOR(role_is(gone, "voter"), SOON_MS);
+    cluster_converge(&c, 2);
+}
+
+static void a_leader_is_neither_demoted_nor_removed(void **state)
+{
+    (void)state;
+    size_t leader = cluster_leader(&c);
+    char message[256];
+    assert_int_equal(cluster_change(&c, (leader + 1) % 3, REPL_REMOVE,
+                                    c.nodes[leader].name, message),
+                     ERR_DENIED);
+    assert_non_null(strstr(message, "leads"));
+    assert_int_equal(
+        cluster_change(&c, leader, REPL_PROMOTE, c.nodes[leader].name, message),
+        0);
+}
+
+static void without_a_leader_nothing_is_changed(void **state)
+{
+    (void)state;
+    size_t leader = cluster_leader(&c);
+    cluster_stop(&c, leader);
+    size_t next = cluster_leader(&c), last = 3 - leader - next;
+    cluster_stop(&c, next);
+    struct repl_status s;
+    do {
+        sleep_ms(20);
+        repl_status(c.nodes[last].repl, &s);
+    } while (s.has_leader);
+    int status =
+        cluster_change(&c, last, REPL_DEMOTE, c.nodes[leader].name, NULL);
+    assert_true(status == ERR_AGAIN || status == ERR_UNKNOWN);
+}
+
+#define ALONE(name) cmocka_unit_test_teardown(name, tear_down)
+#define THREE(name)                                                            \
+    cmocka_unit_test_setup_teardown(name, set_up_three, tear_down)
+#define FIVE(name) cmocka_unit_test_setup_teardown(name, set_up_five, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        FIVE(a_fourth_node_becomes_a_standby_and_a_fifth_makes_five_voters),
+        ALONE(a_single_node_grows_into_a_cluster),
+        THREE(a_node_that_lost_its_directory_replaces_its_old_self),
+        ALONE(a_living_members_name_is_not_given_to_another),
+        ALONE(a_founder_that_was_away_comes_in_without_one_that_is_dead),
+        ALONE(an_empty_node_before_two_clusters_waits_and_warns),
+        ALONE(nodes_come_in_any_order_and_some_names_resolve_never),
+        ALONE(a_standby_takes_the_place_of_a_voter_that_is_away),
+        THREE(a_change_that_would_leave_no_healthy_quorum_is_refused),
+        THREE(a_removed_node_says_so_and_serves_what_it_has),
+        THREE(a_leader_is_neither_demoted_nor_removed),
+        THREE(without_a_leader_nothing_is_changed),
+    };
+    cmocka_set_test_filter(getenv("TEST"));
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
