@@ -65,9 +65,10 @@ void doctor_check_cluster(struct doctor *d)
                                     : "%s is of another cluster",
                    q->endpoint);
     }
+    size_t members = json_array_size(json_object_get(d->view, "nodes"));
     if (same && id[0] != '\0')
-        doctor_add(d, "cluster", FINDING_OK, "", "%zu members, id %.8s",
-                   json_array_size(json_object_get(d->view, "nodes")), id);
+        doctor_add(d, "cluster", FINDING_OK, "", "%zu member%s, id %.8s",
+                   members, members == 1 ? "" : "s", id);
     else if (same)
         doctor_add(d, "cluster", FINDING_FAIL,
                    "start all of --initial-peers; their logs say for whom "
@@ -194,8 +195,10 @@ void doctor_check_lag(struct doctor *d)
                    "%s is %llu entries behind", view_text(node, "name"),
                    (unsigned long long)lag);
     }
-    if (fine)
-        doctor_add(d, "lag", FINDING_OK, "", "at most %llu entries",
+    if (fine && most == 0)
+        doctor_add(d, "lag", FINDING_OK, "", "none");
+    else if (fine)
+        doctor_add(d, "lag", FINDING_OK, "", "at most %llu log entries",
                    (unsigned long long)most);
 }
 

@@ -94,7 +94,7 @@ static void look_at_certificate(void *arg, const char *name, double not_after_s)
     x->fine = false;
     doctor_add(x->doctor, "certificates",
                left_s > 0 ? FINDING_WARN : FINDING_FAIL,
-               "put the new files in place: the nodes notice by themselves",
+               "put a new pair in its place: the node notices by itself",
                left_s > 0 ? "%s: %s expires in %.1f days"
                           : "%s: %s expired %.1f days ago",
                x->endpoint, name, (left_s > 0 ? left_s : -left_s) / DAY_S);
@@ -126,6 +126,8 @@ void doctor_check_certificates(struct doctor *d)
 
 void doctor_check_replicas(struct doctor *d)
 {
+    if (json_array_size(json_object_get(d->view, "nodes")) == 1)
+        return;
     struct survey s = {.unasked = json_incref(d->cluster.unasked)};
     struct digests digests;
     struct errmsg e = {0};

@@ -79,7 +79,8 @@ static void set_lags(json_t *rows)
     json_array_foreach(rows, i, row)
     {
         json_t *lag = json_null();
-        if (view_uint(row, "applied", &value))
+        /* What a node said last before it was lost is no lag. */
+        if (view_bool(row, "connected") && view_uint(row, "applied", &value))
             lag =
                 json_integer(newest > value ? (json_int_t)(newest - value) : 0);
         json_object_set_new(row, "lag", lag);

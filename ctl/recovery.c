@@ -91,7 +91,7 @@ static void print_report(const char *data_dir, const struct recover_report *r)
     printf("last log entry   %llu, of term %llu\n"
            "term             %llu\n"
            "store            up to %llu, %s, log time %s\n"
-           "                 %llu locations, %llu devices, %llu gateways\n",
+           "                 locations %llu, devices %llu, gateways %llu\n",
            (unsigned long long)r->last_index, (unsigned long long)r->last_term,
            (unsigned long long)r->term, (unsigned long long)r->applied_index,
            size, when, (unsigned long long)r->locations,

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { Authority } from './certs.mjs';
 import { ADMIN_TOKEN, Cluster, GATEWAY_SECRET, run, until } from './cluster.mjs';
 import { NativeGateway } from './gateways.mjs';
 import { Random } from './random.mjs';
@@ -214,6 +215,37 @@ describe('holdfastctl', () => {
             assert.match(list.stdout, /kept/);
         } finally {
             await alone.end();
+        }
+    });
+});
+
+describe('holdfastctl over TLS', () => {
+    test('trusts who the CA names, and nobody else', async () => {
+        const cluster = await Cluster.create({ label: 'ctl-tls', size: 1 });
+        const [node] = cluster.nodes;
+        try {
+            const ca = new Authority(cluster.directory);
+            const made = ca.issue('127.0.0.1');
+            node.extraArgs = ['--tls-cert', made.cert, '--tls-key', made.key];
+            node.start();
+            await node.ready();
+            const ctl = (...words) => run('holdfastctl', [...words,
+                '--endpoints', `https://${node.http}`, '--token', ADMIN_TOKEN]);
+            const good = await ctl('doctor', '--cacert', ca.cert);
+            assert.equal(good.code, 0, good.stdout);
+            assert.match(good.stdout, /certificates .*expires in 2\.0 days/);
+            const stranger = await ctl('endpoint', 'health');
+            assert.equal(stranger.code, 1);
+            assert.match(stranger.stdout, /certificate/);
+            const missing = await ctl('member', 'list', '--cacert', '/none');
+            assert.equal(missing.code, 1);
+            assert.match(missing.stderr, /\/none/);
+            const plain = await run('holdfastctl', ['endpoint', 'status',
+                '--endpoints', node.http]);
+            assert.equal(plain.code, 1);
+            assert.match(plain.stdout, /https/i);
+        } finally {
+            await cluster.end();
         }
     });
 });
