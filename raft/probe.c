@@ -182,7 +182,8 @@ enum probe_result probe_peer(const char *address, struct tls *tls,
     if (tls != NULL && (fd = secure(tls, fd, where.host, why)) < 0)
         return PROBE_STRANGE;
     /* A probe is answered whoever asks; an id is wanted all the same. */
-    struct hello hello = {.channel = HELLO_PROBE, .raft_id = 1};
+    struct hello hello = {
+        .channel = HELLO_PROBE, .level = LEVEL_NEWEST, .raft_id = 1};
     snprintf(hello.name, sizeof hello.name, "holdfastctl");
     uint8_t data[HELLO_SIZE];
     hello_encode(&hello, data);
