@@ -61,6 +61,13 @@ void api_cluster(struct http_request *rq);
 void api_digest_take(struct http_request *rq);
 void api_digest_get(struct http_request *rq);
 
+/* api_member.c */
+extern const struct body_schema member_schema, leader_schema, drain_schema;
+void api_member_change(struct http_request *rq);
+void api_member_remove(struct http_request *rq);
+void api_leader_transfer(struct http_request *rq);
+void api_drain(struct http_request *rq);
+
 /* api_snapshot.c */
 void api_snapshot(struct http_request *rq);
 

@@ -26,7 +26,7 @@ static struct repl_facts own_facts(struct http_request *rq,
         .store_bytes = store.used_bytes,
         .disk_free_bytes = status->disk_free_bytes,
         .disk_low = status->disk_low,
-        .draining = status->draining,
+        .draining = status->draining || atomic_load(&n->draining),
     };
     if (n->config->zone != NULL)
         snprintf(f.zone, sizeof f.zone, "%s", n->config->zone);

@@ -1,6 +1,7 @@
 #include "node/node.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 
 #include <string.h>
 
@@ -45,4 +46,13 @@ bool node_is_ready(struct node *n)
     if (ready)
         atomic_store(&n->was_ready, true);
     return ready;
+}
+
+void node_drain(struct node *n, bool drain)
+{
+    bool before = atomic_exchange(&n->draining, drain);
+    repl_drain(n->repl, drain);
+    if (before != drain)
+        log_info("drain", drain ? "leadership and gateways are given away"
+                                : "over: this node takes part again");
 }

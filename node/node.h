@@ -50,6 +50,9 @@ bool node_is_ready(struct node *n);
  * where the clock is behind that of the cluster. */
 uint64_t node_now_ms(const struct node *n);
 
+/* Any thread. Gives leadership and gateways away, or takes them again. */
+void node_drain(struct node *n, bool drain);
+
 /* --- rpc_server.c: the gateways' side, on the grpc thread ---------------- */
 
 /* Binds (port 0 picks one; node->grpc_address says which), starts the thread.

@@ -352,6 +352,8 @@ void call_accept(struct rpc_server *g, struct acceptor *from)
     c->send = (struct op){send_done, c};
     c->finish = (struct op){finish_done, c};
     watch_close(c);
-    if (caller_is_welcome(c, &from->metadata))
+    if (g->draining && method->who != FOR_ANYBODY)
+        call_finish(c, GRPC_STATUS_UNAVAILABLE, DRAINING_TEXT);
+    else if (caller_is_welcome(c, &from->metadata))
         method->open(c);
 }

@@ -112,6 +112,8 @@ enum {
 
 enum refusal { NO_TOKEN, BAD_TOKEN, REFUSAL_KINDS };
 
+#define DRAINING_TEXT "this node is being drained; use another"
+
 struct rpc_server {
     struct node *node; /* borrowed */
     grpc_server *core; /* owned, as what follows */
@@ -144,8 +146,9 @@ struct rpc_server {
     uint64_t next_tick_ms, stop_at_ms;
     uint64_t leaderless_since_ms; /* 0: there is a leader */
     uint64_t config_refused_until_ms;
-    bool evicted; /* in this time without a leader */
-    bool serving; /* as grpc.health says */
+    bool evicted;  /* in this time without a leader */
+    bool draining; /* as of the last tick */
+    bool serving;  /* as grpc.health says */
     bool stopping, cancelled_all;
     char leader_name[NODE_NAME_LENGTH_MAX + 1];
     uint64_t refusal_logged_ms[REFUSAL_KINDS];

@@ -149,14 +149,28 @@ static void evict_gateways(struct rpc_server *g)
                         "this node has no leader; another may");
 }
 
+/* All of them: our agents send elsewhere what was not acknowledged here, of
+ * defguard's the last samples are still committed. New ones are turned away by
+ * call_accept. */
+static void look_at_drain(struct rpc_server *g)
+{
+    bool draining = atomic_load(&g->node->draining);
+    if (draining && !g->draining)
+        for (struct call *c = g->calls; c != NULL; c = c->next)
+            if (c->method->who != FOR_ANYBODY)
+                call_finish(c, GRPC_STATUS_UNAVAILABLE, DRAINING_TEXT);
+    g->draining = draining;
+}
+
 static void tick(struct rpc_server *g)
 {
     look_at_leader(g);
+    look_at_drain(g);
     bool leaderless = is_leaderless(g);
     if (leaderless && !g->evicted)
         evict_gateways(g);
     bool serving = !g->stopping && !atomic_load(&g->node->stopping) &&
-                   !leaderless && node_is_ready(g->node);
+                   !g->draining && !leaderless && node_is_ready(g->node);
     bool news = serving != g->serving || g->ingest.retry_wanted ||
                 g->health_requests > 0; /* they have deadlines */
     g->serving = serving;

@@ -6,7 +6,12 @@ import fs from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { ADMIN_TOKEN, Cluster, until } from './cluster.mjs';
+import {
+    ADMIN_TOKEN, Cluster, GATEWAY_SECRET, until, withCluster,
+} from './cluster.mjs';
+import { assertExact, DefguardGateway, NativeGateway } from './gateways.mjs';
+import { Random } from './random.mjs';
+import { client, gatewayToken, Health, randomKey } from './wire.mjs';
 
 let cluster, leader, follower;
 
@@ -22,6 +27,15 @@ after(() => cluster?.end());
 
 const seen = async (by, name) => (await by.call('GET', '/api/v1/cluster'))
     .nodes.find((node) => node.name === name);
+
+// A request to which another change, or an election, may be in the way.
+async function ask(node, method, target, body) {
+    return until(`${method} ${target}`, async () => {
+        const answer = await node.request(method, target, body,
+            { timeoutMs: 25000 });
+        return answer.status === 503 ? null : answer;
+    }, 30000);
+}
 
 describe('The cluster', () => {
     test('is told with the facts of every node, on every node', async () => {
@@ -141,5 +155,164 @@ describe('A snapshot', () => {
         await until('the next one', async () =>
             (await download(leader)).status === 200);
         assert.deepEqual(left(leader), []);
+    });
+});
+
+// --- draining ---------------------------------------------------------------
+
+async function serving(node) {
+    const health = client(Health, node.grpc);
+    try {
+        return await new Promise((resolve, reject) => health.Check({},
+            { deadline: Date.now() + 5000 },
+            (error, answer) => (error ? reject(error)
+                : resolve(answer.status === 'SERVING'))));
+    } finally {
+        health.close();
+    }
+}
+
+describe('A node that is drained', () => {
+    const rng = new Random();
+    const from = Date.now() - 120000;
+    let location, agent, defguard, drained;
+
+    const drain = (node, on) =>
+        node.call('POST', '/api/v1/drain', { drain: on });
+
+    before(async () => {
+        drained = await cluster.leader();
+        location = await cluster.createLocation(drained, 'drained',
+            { accept_unknown_peers: true });
+        const token = gatewayToken(GATEWAY_SECRET, location.id);
+        const nodes = [drained, ...cluster.nodes.filter((n) => n !== drained)];
+        const about = { cluster, nodes, token, rng };
+        agent = new NativeGateway({ ...about, hostname: 'agent', id: 'agent',
+            keys: [randomKey(), randomKey()] });
+        defguard = new DefguardGateway({ ...about, hostname: 'defguard',
+            name: 'defguard', keys: [randomKey(), randomKey()] });
+        agent.target = defguard.target = 0;
+        defguard.start();
+        await defguard.settle();
+        agent.tick();
+        await agent.drained();
+        await until('a stream', () => defguard.stream);
+    });
+
+    test('needs the token for that', async () => {
+        const answer = await drained.request('POST', '/api/v1/drain',
+            { drain: true }, { token: null });
+        assert.equal(answer.status, 401);
+        assert.equal((await drained.get('/readyz', { token: null })).status,
+            200);
+    });
+
+    test('gives leadership and gateways away and loses nothing', async () => {
+        assert.deepEqual(await drain(drained, true), { draining: true });
+        const { status, text } = await drained.get('/readyz', { token: null });
+        assert.equal(status, 503);
+        assert.match(text, /not-draining failed/);
+        await until('another leader', async () =>
+            (await cluster.leader()) !== drained);
+        await until('not serving', async () => !(await serving(drained)));
+        await until('streams elsewhere', () => {
+            agent.tick();
+            return agent.stream && agent.stream.address !== drained.grpc &&
+                defguard.stream && defguard.stream.address !== drained.grpc;
+        });
+        for (let i = 0; i < 3; i++) {
+            agent.tick();
+            defguard.tick();
+        }
+        await agent.drained();
+        await defguard.settle();
+        await assertExact(cluster, [agent, defguard],
+            { from, location: location.id });
+        const [other] = cluster.nodes.filter((n) => n !== drained);
+        await until('the others know', async () =>
+            (await seen(other, drained.name)).draining === true);
+        const answer = await drained.get('/api/v1/cluster');
+        assert.equal(answer.status, 200, 'it still answers readers');
+    });
+
+    test('turns gateways away that come again', async () => {
+        const lost = new NativeGateway({ cluster, nodes: [drained], rng,
+            hostname: 'lost', id: 'lost', keys: [randomKey()],
+            token: agent.token });
+        lost.tick();
+        await until('a refusal', () =>
+            /drained/.test(lost.lastError?.details ?? ''));
+        // Until it is over: then it is served, and may lead.
+        assert.deepEqual(await drain(drained, false), { draining: false });
+        await lost.drained();
+        await until('serving', () => serving(drained));
+        assert.equal((await drained.get('/readyz', { token: null })).status,
+            200);
+    });
+});
+
+// --- members ----------------------------------------------------------------
+
+describe('Members', () => {
+    const member = (node, name, action) =>
+        ask(node, 'POST', `/api/v1/cluster/members/${name}`, { action });
+
+    test('that are not there are not found', async () => {
+        for (const method of ['POST', 'DELETE']) {
+            const answer = await ask(leader, method,
+                '/api/v1/cluster/members/nobody',
+                method === 'POST' ? { action: 'promote' } : undefined);
+            assert.equal(answer.status, 404, answer.text);
+            assert.equal(answer.json.code, 'not_found');
+            assert.match(answer.json.msg, /nobody/);
+        }
+    });
+
+    test('are demoted, stay so, and are promoted again', async () => {
+        leader = await cluster.leader();
+        follower = await cluster.follower();
+        const role = async () => (await seen(leader, follower.name)).role;
+        let answer = await member(follower, follower.name, 'demote');
+        assert.equal(answer.status, 200, answer.text);
+        await until('a standby', async () => (await role()) === 'standby');
+        answer = await member(leader, follower.name, 'promote');
+        assert.equal(answer.status, 200, answer.text);
+        await until('a voter', async () => (await role()) === 'voter');
+    });
+
+    test('are removed, but not below a quorum', async () => {
+        await withCluster({ label: 'remove' }, async (three) => {
+            const first = await three.leader();
+            const [second, third] = three.nodes.filter((n) => n !== first);
+            await third.kill();
+            await until('it is missed', async () =>
+                (await seen(first, third.name)).connected === false);
+            let answer = await ask(first, 'DELETE',
+                `/api/v1/cluster/members/${second.name}`);
+            assert.equal(answer.status, 409, answer.text);
+            assert.equal(answer.json.code, 'denied');
+            answer = await ask(second, 'DELETE',
+                `/api/v1/cluster/members/${third.name}`);
+            assert.equal(answer.status, 200, answer.text);
+            for (const node of [first, second]) {
+                await until(`${node.name} has forgotten it`, async () =>
+                    (await seen(node, third.name)) === undefined);
+            }
+            await three.createLocation(second, 'two are enough');
+        });
+    });
+
+    test('cannot be changed without a leader', async () => {
+        await withCluster({ label: 'lone' }, async (three) => {
+            const [lone, ...others] = three.nodes;
+            for (const node of others) await node.kill();
+            await until('no leader', async () =>
+                (await lone.call('GET', '/api/v1/cluster')).has_leader ===
+                    false);
+            const answer = await lone.request('POST',
+                '/api/v1/cluster/leader', {}, { timeoutMs: 25000 });
+            assert.equal(answer.status, 503, answer.text);
+            assert.equal(answer.json.code, 'no_leader');
+        });
     });
 });
