@@ -181,6 +181,9 @@ static void open_pipe(struct channel *c) REQUIRES(pump_thread)
      * socket will tell of it. */
     c->tcp.readable = true;
     c->state = CHANNEL_OPEN;
+    /* The handshake may have read further than its own end, and epoll does not
+     * announce what is not in the socket any more. */
+    c->tcp.readable = c->tcp.writable = true;
 }
 
 void channel_shake(struct channel *c)

@@ -14,7 +14,7 @@ void refusal_of_certificate(X509_STORE_CTX *check, const char *host, char *out,
 {
     int error = X509_STORE_CTX_get_error(check);
     char names[64];
-    tls_peer_names(X509_STORE_CTX_get_current_cert(check), names, sizeof names);
+    tls_peer_names(X509_STORE_CTX_get0_cert(check), names, sizeof names);
     switch (error) {
     case X509_V_ERR_CERT_HAS_EXPIRED:
         snprintf(out, room, "its certificate (for %s) has expired", names);

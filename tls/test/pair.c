@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -94,6 +95,8 @@ void pair_sockets(int out[2])
     out[0] = accept(listener, NULL, NULL);
     assert_true(out[0] >= 0);
     close(listener);
+    for (int i = 0, on = 1; i < 2; i++)
+        setsockopt(out[i], IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
 static void on_done(struct tls_handshake *h, void *arg)

@@ -305,6 +305,36 @@ static void handshakes_nobody_waits_for_leave_nothing_behind(void **state)
     close(fds[1]);
 }
 
+/* A record that comes with the last message of the handshake is read together
+ * with it, and no event announces it again. */
+static void words_that_follow_the_handshake_at_once_arrive(void **state)
+{
+    (void)state;
+    enum { TOGETHER = 8, ROUNDS = 150 };
+    static struct side s[TOGETHER][2];
+    char text[16];
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < TOGETHER; i++) {
+            int fds[2];
+            pair_sockets(fds);
+            side_begin(&s[i][0], server, fds[0], true, "");
+            side_begin(&s[i][1], client, fds[1], false, "alpha.example");
+        }
+        for (int i = 0; i < TOGETHER; i++) {
+            /* Without a pause: the server is in its handshake still. */
+            while (!s[i][1].finished)
+                tls_collect(&s[i][1].inbox);
+            assert_int_equal(write(s[i][1].fd, "first words", 11), 11);
+        }
+        for (int i = 0; i < TOGETHER; i++) {
+            side_wait(&s[i][0]);
+            assert_int_equal(recv(s[i][0].fd, text, 11, MSG_WAITALL), 11);
+            side_wait(&s[i][1]);
+            end_both(s[i]);
+        }
+    }
+}
+
 static size_t count_fds(void)
 {
     size_t count = 0;
@@ -347,6 +377,7 @@ int main(void)
         CASE(plain_text_and_noise_are_no_tls),
         CASE(who_hangs_up_or_says_nothing_is_let_go),
         CASE(handshakes_nobody_waits_for_leave_nothing_behind),
+        CASE(words_that_follow_the_handshake_at_once_arrive),
         CASE(a_thousand_connects_leak_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
