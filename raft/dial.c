@@ -1,21 +1,9 @@
-#define _GNU_SOURCE /* TCP_USER_TIMEOUT */
 #include "raft/dial.h"
 
 #include "base/clock.h"
 
-#include <raft.h>
-
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-/* A socket of a dial. The stream comes first, because whoever gets it frees it
- * by that address. */
-struct wire {
-    uv_tcp_t tcp;
-    uv_connect_t connect;
-    struct dial *dial; /* NULL: being closed, or handed over */
-};
 
 struct dial {
     struct dialer *dialer;
@@ -25,10 +13,13 @@ struct dial {
     dial_fn *fn;
     void *arg;
     uint64_t deadline_ms;
+    char host[HOST_LENGTH_MAX + 1]; /* whom a certificate must name */
     struct lookup *lookup; /* owned by the resolver while it is asked */
     struct sockaddr_storage addresses[LOOKUP_ADDRESSES_MAX];
     size_t address_count, tried;
-    struct wire *wire; /* owned, or NULL */
+    struct peer_socket *socket;      /* owned, or NULL */
+    struct tls_handshake *handshake; /* the pump's while it is under way */
+    bool secured;                    /* @socket is behind TLS */
     uint8_t answer[HELLO_ANSWER_SIZE + 1];
     size_t answered;
     char why[160]; /* set: fails at the next beat */
@@ -80,7 +71,10 @@ struct dial *dial_start(struct dialer *dialer, enum hello_channel channel,
     if (lookup_parse(member_address_dial(address), lookup) != 0) {
         fail_later(d, "the address is not host:port");
         free(lookup);
-    } else if (lookup->count > 0) {
+        return d;
+    }
+    memcpy(d->host, lookup->host, sizeof d->host);
+    if (lookup->count > 0) {
         on_lookup(lookup, d);
         free(lookup);
     } else {
@@ -92,18 +86,13 @@ struct dial *dial_start(struct dialer *dialer, enum hello_channel channel,
     return d;
 }
 
-static void on_wire_closed(uv_handle_t *handle)
+static void drop_socket(struct dial *d)
 {
-    raft_free(handle);
-}
-
-static void drop_wire(struct dial *d)
-{
-    if (d->wire == NULL)
-        return;
-    d->wire->dial = NULL;
-    uv_close((uv_handle_t *)&d->wire->tcp, on_wire_closed);
-    d->wire = NULL;
+    peer_socket_close(d->socket);
+    d->socket = NULL;
+    if (d->handshake != NULL)
+        d->handshake->done = NULL;
+    d->handshake = NULL;
 }
 
 void dial_cancel(struct dial *d)
@@ -117,7 +106,7 @@ void dial_cancel(struct dial *d)
         }
     if (d->lookup != NULL)
         d->lookup->done = NULL;
-    drop_wire(d);
+    drop_socket(d);
     free(d);
 }
 
@@ -143,19 +132,6 @@ void dialer_close(struct dialer *dialer)
         dial_cancel(dialer->dials);
 }
 
-void peer_socket_prepare(uv_tcp_t *tcp, unsigned silence_ms)
-{
-    /* Measured: without no-delay 461 instead of 6,000 entries/s; without the
-     * user timeout a dead peer is noticed after a quarter of an hour. A socket
-     * that refuses an option still works, so errors are ignored. */
-    uv_tcp_nodelay(tcp, 1);
-    uv_tcp_keepalive(tcp, 1, 5);
-    uv_os_fd_t fd;
-    if (uv_fileno((const uv_handle_t *)tcp, &fd) == 0)
-        setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &silence_ms,
-                   sizeof silence_ms);
-}
-
 /* --- one attempt ---------------------------------------------------------- */
 
 static void finish(struct dial *d, uv_stream_t *stream,
@@ -164,8 +140,8 @@ static void finish(struct dial *d, uv_stream_t *stream,
     dial_fn *fn = d->fn;
     void *arg = d->arg;
     if (stream != NULL) {
-        d->wire->dial = NULL;
-        d->wire = NULL;
+        d->socket->owner = NULL;
+        d->socket = NULL;
     }
     dial_cancel(d);
     fn(arg, stream, answer, why);
@@ -173,10 +149,10 @@ static void finish(struct dial *d, uv_stream_t *stream,
 
 /* The next address, or the end. Not inside dial_start's caller: failures wait
  * for the beat. */
-static void next_or_fail(struct dial *d, const char *what, int code)
+static void next_or_fail(struct dial *d, const char *what, const char *why)
 {
-    snprintf(d->why, sizeof d->why, "%s: %s", what, uv_strerror(code));
-    drop_wire(d);
+    snprintf(d->why, sizeof d->why, "%s: %s", what, why);
+    drop_socket(d);
     if (d->tried < d->address_count)
         try_next(d);
     else
@@ -186,7 +162,7 @@ static void next_or_fail(struct dial *d, const char *what, int code)
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
     (void)suggested;
-    struct dial *d = ((struct wire *)handle)->dial;
+    struct dial *d = ((struct peer_socket *)handle)->owner;
     *buf = uv_buf_init((char *)d->answer + d->answered,
                        (unsigned)(sizeof d->answer - d->answered));
 }
@@ -206,21 +182,27 @@ static void judge(struct dial *d, const struct hello_answer *answer)
     else if (memcmp(answer->cluster_id, d->dialer->me.cluster_id,
                     CLUSTER_ID_SIZE) != 0)
         why = "a node of another cluster answers at this address";
-    uv_read_stop((uv_stream_t *)&d->wire->tcp);
+    uv_read_stop(&d->socket->as.stream);
     if (why != NULL)
         finish(d, NULL, answer, why);
     else
-        finish(d, (uv_stream_t *)&d->wire->tcp, answer, "");
+        finish(d, &d->socket->as.stream, answer, "");
 }
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     (void)buf;
-    struct dial *d = ((struct wire *)stream)->dial;
+    struct dial *d = ((struct peer_socket *)stream)->owner;
     if (n == 0)
         return;
     if (n < 0) {
-        next_or_fail(d, "hello", (int)n);
+        /* In TLS 1.3 the client is done before the server has looked at its
+         * certificate: a refusal comes as an end. */
+        next_or_fail(d, "hello",
+                     d->secured && d->answered == 0
+                         ? "it hung up, maybe because of this node's "
+                           "certificate: its log says why"
+                         : uv_strerror((int)n));
         return;
     }
     d->answered += (size_t)n;
@@ -234,52 +216,77 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         judge(d, &answer);
 }
 
-static void on_connect(uv_connect_t *req, int status)
+static void say_hello(struct dial *d)
 {
-    struct wire *wire = CONTAINER_OF(req, struct wire, connect);
-    struct dial *d = wire->dial;
-    if (d == NULL)
-        return;
-    if (status != 0) {
-        next_or_fail(d, "connect", status);
-        return;
-    }
-    peer_socket_prepare(&wire->tcp, d->dialer->silence_ms);
     struct hello hello = d->dialer->me;
     hello.channel = d->channel;
     hello.target_id = d->target_id;
     uint8_t data[HELLO_SIZE];
     hello_encode(&hello, data);
     uv_buf_t buf = uv_buf_init((char *)data, sizeof data);
-    int rv = uv_try_write((uv_stream_t *)&wire->tcp, &buf, 1);
+    int rv = uv_try_write(&d->socket->as.stream, &buf, 1);
     if (rv == HELLO_SIZE)
-        rv = uv_read_start((uv_stream_t *)&wire->tcp, on_alloc, on_read);
+        rv = uv_read_start(&d->socket->as.stream, on_alloc, on_read);
     else if (rv >= 0)
         rv = UV_EAGAIN; /* a fresh socket has room for one hello */
     if (rv < 0)
-        next_or_fail(d, "hello", rv);
+        next_or_fail(d, "hello", uv_strerror(rv));
+}
+
+static void on_secured(struct tls_handshake *h, void *arg)
+{
+    struct dial *d = arg;
+    int code = 0;
+    d->handshake = NULL;
+    tls_peer_free(h->peer); /* it names d->host, that is all */
+    if (h->fd < 0) {
+        next_or_fail(d, "TLS", h->why);
+        return;
+    }
+    d->socket = peer_socket_create_secured(d->dialer->loop, h, d, &code);
+    d->secured = true;
+    if (d->socket == NULL)
+        next_or_fail(d, "TLS", uv_strerror(code));
+    else
+        say_hello(d);
+}
+
+static void on_connect(uv_connect_t *req, int status)
+{
+    struct peer_socket *socket = CONTAINER_OF(req, struct peer_socket, connect);
+    struct dial *d = socket->owner;
+    if (d == NULL)
+        return;
+    if (status != 0) {
+        next_or_fail(d, "connect", uv_strerror(status));
+        return;
+    }
+    peer_socket_prepare(socket, d->dialer->silence_ms);
+    if (d->dialer->tls == NULL) {
+        say_hello(d);
+        return;
+    }
+    d->socket = NULL;
+    d->handshake =
+        peer_socket_secure(socket, d->dialer->tls, d->host, on_secured, d);
+    if (d->handshake == NULL)
+        next_or_fail(d, "TLS", "out of memory");
 }
 
 static void try_next(struct dial *d)
 {
-    struct wire *wire = raft_malloc(sizeof *wire);
-    if (wire == NULL) {
-        fail_later(d, "out of memory");
-        return;
-    }
-    memset(wire, 0, sizeof *wire);
-    int rv = uv_tcp_init(d->dialer->loop, &wire->tcp);
-    if (rv != 0) {
-        raft_free(wire);
+    int rv = 0;
+    d->socket = peer_socket_create(d->dialer->loop, d, &rv);
+    if (d->socket == NULL) {
         fail_later(d, uv_strerror(rv));
         return;
     }
-    wire->dial = d;
-    d->wire = wire;
     d->answered = 0;
+    d->secured = false;
     const struct sockaddr *to =
         (const struct sockaddr *)&d->addresses[d->tried++];
-    rv = uv_tcp_connect(&wire->connect, &wire->tcp, to, on_connect);
+    rv =
+        uv_tcp_connect(&d->socket->connect, &d->socket->as.tcp, to, on_connect);
     if (rv != 0)
-        next_or_fail(d, "connect", rv);
+        next_or_fail(d, "connect", uv_strerror(rv));
 }

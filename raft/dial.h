@@ -1,12 +1,11 @@
-/* Outgoing connections to peers: resolve, connect, say hello, check the answer.
- * What comes out is a stream on which both sides have agreed who they are.
- * Raft loop only. */
+/* Outgoing connections to peers: resolve, connect, TLS (the certificate must
+ * name the host that was dialed), say hello, check the answer. What comes out
+ * is a stream on which both sides have agreed who they are. Raft loop only. */
 #pragma once
 
 #include "raft/hello.h"
 #include "raft/resolver.h"
-
-#include <uv.h>
+#include "raft/peer_socket.h"
 
 enum { DIAL_TIMEOUT_MS = HELLO_TIMEOUT_MS };
 
@@ -22,6 +21,7 @@ typedef void dial_fn(void *arg, uv_stream_t *stream,
 struct dialer {
     uv_loop_t *loop;           /* borrowed */
     struct resolver *resolver; /* borrowed */
+    struct peer_tls *tls;      /* borrowed; NULL: plain text */
     struct hello me;           /* what every hello says about this node */
     unsigned silence_ms;       /* TCP_USER_TIMEOUT */
     struct dial *dials;        /* those under way */
@@ -41,7 +41,3 @@ void dialer_beat(struct dialer *dialer);
 
 /* Cancels everything. */
 void dialer_close(struct dialer *dialer);
-
-/* The one place through which every peer socket goes once it is connected or
- * accepted: no delay, keepalive, and a bound on silence. TLS goes here. */
-void peer_socket_prepare(uv_tcp_t *tcp, unsigned silence_ms);

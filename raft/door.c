@@ -10,6 +10,7 @@ enum {
     STRANGER_QUIET_MS = 3000,    /* without a leader: not just a joiner */
 };
 
+static const char *claim(void *arg, const struct hello *hello);
 static void judge(void *arg, const struct hello *hello,
                   struct hello_answer *answer);
 static void welcome(void *arg, const struct hello *hello, uv_stream_t *stream);
@@ -17,6 +18,7 @@ static void rejected(void *arg, const char *source, const char *why);
 
 void door_init(struct repl *r)
 {
+    r->listener.claim = claim;
     r->listener.judge = judge;
     r->listener.welcome = welcome;
     r->listener.rejected = rejected;
@@ -48,6 +50,19 @@ static bool belongs(const struct repl *r, const struct hello *hello)
     return hello->raft_id != r->identity.raft_id &&
            (repl_member(r, hello->raft_id) != NULL ||
             hello->configuration_index > repl_configuration_index(r));
+}
+
+/* A raft id is worth what its address in the configuration proves. Who asks
+ * only for an answer, or is not known yet, proves the address that it gives; a
+ * tool that is no node gives none. */
+static const char *claim(void *arg, const struct hello *hello)
+{
+    const struct repl *r = arg;
+    const struct raft_server *server = hello_ends_with_answer(hello->channel)
+                                           ? NULL
+                                           : repl_member(r, hello->raft_id);
+    return server != NULL ? member_address_dial(server->address)
+                          : hello->address;
 }
 
 static void introduce(const struct repl *r, const struct hello *hello,
@@ -123,8 +138,7 @@ static void welcome(void *arg, const struct hello *hello, uv_stream_t *stream)
 static void rejected(void *arg, const char *source, const char *why)
 {
     struct repl *r = arg;
-    if (r->phase > PHASE_FETCHING &&
-        events_may_tell(&r->events, source, clock_mono_ms()))
+    if (events_may_tell(&r->events, source, clock_mono_ms()))
         events_warn(&r->events, "peer_rejected", "%s: %s", source, why);
 }
 

@@ -135,7 +135,7 @@ int hello_answer_decode(struct bytes in, struct hello_answer *out,
         return rv;
     uint32_t code = le32_get(in.data + 12);
     uint32_t flags = le32_get(in.data + 40);
-    if (code > HELLO_TOO_OLD || flags > FLAGS_ALL)
+    if (code > HELLO_UNPROVEN || flags > FLAGS_ALL)
         return errmsg_set(e, ERR_CORRUPT, "hello answer: code %u, flags %u",
                           code, flags);
     out->code = (enum hello_code)code;

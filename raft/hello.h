@@ -52,7 +52,8 @@ enum hello_code {
     HELLO_NOT_ME,      /* target id is not this node's */
     HELLO_NOT_READY,   /* not bootstrapped yet */
     HELLO_BAD_CHANNEL,
-    HELLO_TOO_OLD, /* the cluster has agreed on a newer feature level */
+    HELLO_TOO_OLD,  /* the cluster has agreed on a newer feature level */
+    HELLO_UNPROVEN, /* the certificate does not name who it says it is */
 };
 
 struct hello_answer {

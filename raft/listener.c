@@ -1,22 +1,25 @@
 #include "raft/listener.h"
 
 #include "base/clock.h"
-#include "raft/dial.h"
-
-#include <raft.h>
+#include "raft/resolver.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { BACKLOG = 64 };
+enum {
+    BACKLOG = 64,
+    TLS_RECORD_HANDSHAKE = 0x16, /* the first byte of who begins TLS */
+};
 
-/* A connection before its hello is complete. The stream comes first: whoever
- * gets it frees it by that address. */
+/* A connection before its hello is complete. */
 struct guest {
-    uv_tcp_t tcp;
     struct listener *listener;
     struct guest *next;
     uint64_t deadline_ms;
+    struct peer_socket *socket;      /* owned; NULL while @handshake goes on */
+    struct tls_handshake *handshake; /* the pump's while it is under way */
+    void *peer;                      /* owned: its certificate, with TLS */
     char source[INET6_ADDRSTRLEN];
     uint8_t data[HELLO_SIZE + 1]; /* one more: to see what must not be there */
     size_t size;
@@ -51,11 +54,6 @@ int listener_open(struct listener *l, const char *bind, uint16_t *port,
     return 0;
 }
 
-static void on_guest_closed(uv_handle_t *handle)
-{
-    raft_free(handle);
-}
-
 static void unlink_guest(struct guest *g)
 {
     struct listener *l = g->listener;
@@ -67,13 +65,22 @@ static void unlink_guest(struct guest *g)
         }
 }
 
+static void free_guest(struct guest *g)
+{
+    unlink_guest(g);
+    peer_socket_close(g->socket);
+    if (g->handshake != NULL)
+        g->handshake->done = NULL;
+    tls_peer_free(g->peer);
+    free(g);
+}
+
 static void send_away(struct guest *g, const char *why)
 {
     struct listener *l = g->listener;
-    unlink_guest(g);
-    uv_close((uv_handle_t *)&g->tcp, on_guest_closed);
     if (why != NULL)
         l->rejected(l->arg, g->source, why);
+    free_guest(g);
 }
 
 void listener_beat(struct listener *l)
@@ -83,7 +90,9 @@ void listener_beat(struct listener *l)
     for (struct guest *g = l->guests; g != NULL; g = next) {
         next = g->next;
         if (g->deadline_ms <= now)
-            send_away(g, "said no complete hello in time");
+            send_away(g, g->handshake != NULL
+                             ? "made no TLS handshake in time"
+                             : "said no complete hello in time");
     }
 }
 
@@ -98,9 +107,30 @@ void listener_close(struct listener *l)
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
     (void)suggested;
-    struct guest *g = (struct guest *)handle;
+    struct guest *g = ((struct peer_socket *)handle)->owner;
     *buf = uv_buf_init((char *)g->data + g->size,
                        (unsigned)(sizeof g->data - g->size));
+}
+
+/* Is it, by its certificate, who it says it is? */
+static bool is_proven(struct guest *g, const struct hello *hello,
+                      struct hello_answer *answer)
+{
+    struct listener *l = g->listener;
+    const char *address = l->tls == NULL ? "" : l->claim(l->arg, hello);
+    struct lookup claimed;
+    if (address[0] == '\0')
+        return true;
+    if (lookup_parse(address, &claimed) == 0 &&
+        tls_peer_is_named(g->peer, claimed.host))
+        return true;
+    char names[64];
+    tls_peer_names(g->peer, names, sizeof names);
+    answer->code = HELLO_UNPROVEN;
+    answer->raft_id = 1; /* nothing is told to it */
+    snprintf(answer->text, sizeof answer->text,
+             "the certificate names %.48s, not %.48s", names, address);
+    return false;
 }
 
 static void decide(struct guest *g, const struct hello *hello)
@@ -113,29 +143,32 @@ static void decide(struct guest *g, const struct hello *hello)
                  "this node speaks version %d of the peer protocol, not %u",
                  HELLO_VERSION, hello->version);
         answer.raft_id = 1; /* no id is told to a version we do not know */
-    } else {
+    } else if (is_proven(g, hello, &answer)) {
         l->judge(l->arg, hello, &answer);
     }
     uint8_t data[HELLO_ANSWER_SIZE];
     hello_answer_encode(&answer, data);
     uv_buf_t buf = uv_buf_init((char *)data, sizeof data);
-    uv_read_stop((uv_stream_t *)&g->tcp);
-    bool told =
-        uv_try_write((uv_stream_t *)&g->tcp, &buf, 1) == HELLO_ANSWER_SIZE;
+    uv_stream_t *stream = &g->socket->as.stream;
+    uv_read_stop(stream);
+    bool told = uv_try_write(stream, &buf, 1) == HELLO_ANSWER_SIZE;
     if (answer.code != HELLO_OK) {
-        send_away(g, answer.text);
+        /* Who is only too early will be back. */
+        send_away(g, answer.code == HELLO_NOT_READY ? NULL : answer.text);
     } else if (hello_ends_with_answer(hello->channel) || !told) {
         send_away(g, NULL);
     } else {
-        unlink_guest(g);
-        l->welcome(l->arg, hello, (uv_stream_t *)&g->tcp);
+        g->socket->owner = NULL;
+        g->socket = NULL;
+        free_guest(g);
+        l->welcome(l->arg, hello, stream);
     }
 }
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     (void)buf;
-    struct guest *g = (struct guest *)stream;
+    struct guest *g = ((struct peer_socket *)stream)->owner;
     if (n == 0)
         return;
     if (n < 0) {
@@ -147,7 +180,9 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     struct errmsg e;
     int rv = hello_decode((struct bytes){g->data, g->size}, &hello, &e);
     if (rv < 0)
-        send_away(g, e.text);
+        send_away(g, g->data[0] == TLS_RECORD_HANDSHAKE
+                         ? "speaks TLS, and this node was started without"
+                         : e.text);
     else if (rv == 1)
         decide(g, &hello);
 }
@@ -156,7 +191,8 @@ static void name_source(struct guest *g)
 {
     struct sockaddr_storage from;
     int size = sizeof from;
-    if (uv_tcp_getpeername(&g->tcp, (struct sockaddr *)&from, &size) != 0)
+    if (uv_tcp_getpeername(&g->socket->as.tcp, (struct sockaddr *)&from,
+                           &size) != 0)
         snprintf(g->source, sizeof g->source, "?");
     else if (from.ss_family == AF_INET6)
         uv_ip6_name((struct sockaddr_in6 *)&from, g->source, sizeof g->source);
@@ -181,32 +217,71 @@ static struct guest *longest_waiting(struct guest *newest)
     return of_source > LISTENER_GUESTS_OF_SOURCE ? oldest_of_source : oldest;
 }
 
-static void on_connection(uv_stream_t *server, int status)
+static void listen_to(struct guest *g)
 {
-    struct listener *l = server->data;
-    if (status != 0)
+    if (uv_read_start(&g->socket->as.stream, on_alloc, on_read) != 0)
+        send_away(g, NULL);
+}
+
+static void on_secured(struct tls_handshake *h, void *arg)
+{
+    struct guest *g = arg;
+    int code = 0;
+    g->handshake = NULL;
+    g->peer = h->peer;
+    if (h->fd < 0) {
+        char why[sizeof h->why + 8];
+        snprintf(why, sizeof why, "TLS: %s", h->why);
+        send_away(g, h->silent ? NULL : why);
         return;
-    struct guest *g = raft_malloc(sizeof *g);
+    }
+    g->socket = peer_socket_create_secured(g->listener->loop, h, g, &code);
+    if (g->socket == NULL)
+        send_away(g, uv_strerror(code));
+    else
+        listen_to(g);
+}
+
+static struct guest *add_guest(struct listener *l)
+{
+    struct guest *g = calloc(1, sizeof *g);
     if (g == NULL)
-        return; /* libuv asks again at the next connection */
-    memset(g, 0, sizeof *g);
-    if (uv_tcp_init(l->loop, &g->tcp) != 0) {
-        raft_free(g);
-        return;
+        return NULL;
+    int code;
+    g->socket = peer_socket_create(l->loop, g, &code);
+    if (g->socket == NULL) {
+        free(g);
+        return NULL;
     }
     g->listener = l;
     g->next = l->guests;
     g->deadline_ms = clock_mono_ms() + HELLO_TIMEOUT_MS;
     l->guests = g;
     l->guest_count++;
-    if (uv_accept(server, (uv_stream_t *)&g->tcp) != 0) {
+    return g;
+}
+
+static void on_connection(uv_stream_t *server, int status)
+{
+    struct listener *l = server->data;
+    struct guest *g = status != 0 ? NULL : add_guest(l);
+    if (g == NULL)
+        return; /* libuv asks again at the next connection */
+    if (uv_accept(server, &g->socket->as.stream) != 0) {
         send_away(g, NULL);
         return;
     }
     name_source(g);
-    peer_socket_prepare(&g->tcp, l->silence_ms);
+    peer_socket_prepare(g->socket, l->silence_ms);
     if (l->guest_count > LISTENER_GUESTS_MAX)
         send_away(longest_waiting(g), "too many connections without a hello");
-    if (uv_read_start((uv_stream_t *)&g->tcp, on_alloc, on_read) != 0)
-        send_away(g, NULL);
+    if (l->tls == NULL) {
+        listen_to(g);
+        return;
+    }
+    struct peer_socket *socket = g->socket;
+    g->socket = NULL;
+    g->handshake = peer_socket_secure(socket, l->tls, NULL, on_secured, g);
+    if (g->handshake == NULL)
+        send_away(g, "out of memory or descriptors");
 }

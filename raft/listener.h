@@ -1,11 +1,11 @@
-/* The peer port: accepts connections, reads one hello, asks the replica what to
- * answer and hands the stream on. Nothing of a peer that has not said a good
- * hello reaches any other decoder. Raft loop only (and before it runs). */
+/* The peer port: accepts connections, has TLS made, reads one hello, asks the
+ * replica what to answer and hands the stream on. Nothing of a peer that has
+ * not said a good hello, under a name that its certificate proves, reaches any
+ * other decoder. Raft loop only (and before it runs). */
 #pragma once
 
 #include "raft/hello.h"
-
-#include <uv.h>
+#include "raft/peer_socket.h"
 
 /* In the middle of their hello; beyond it the one who waits longest goes. */
 enum {
@@ -16,8 +16,12 @@ enum {
 struct guest;
 
 struct listener {
-    uv_loop_t *loop; /* borrowed */
+    uv_loop_t *loop;      /* borrowed */
+    struct peer_tls *tls; /* borrowed; NULL: plain text */
     unsigned silence_ms;
+    /* The host:port that the sender of @hello must be, with TLS; "": anybody.
+     * Borrowed until the next call. */
+    const char *(*claim)(void *arg, const struct hello *hello);
     /* Fills the answer to @hello. */
     void (*judge)(void *arg, const struct hello *hello,
                   struct hello_answer *answer);

@@ -33,13 +33,17 @@ int loop_init(struct repl *r, struct errmsg *e)
     mailbox_init(&r->errands, loop_wake, r);
     r->stop.run = begin_stop;
     unsigned silence_ms = 3 * r->election_timeout_ms;
-    r->dialer = (struct dialer){.loop = &r->loop, .silence_ms = silence_ms};
+    tls_inbox_init(&r->peer_tls.inbox, loop_wake, r);
+    struct peer_tls *tls = r->peer_tls.tls != NULL ? &r->peer_tls : NULL;
+    r->dialer =
+        (struct dialer){.loop = &r->loop, .tls = tls, .silence_ms = silence_ms};
     r->dialer.me.raft_id = r->identity.raft_id;
     memcpy(r->dialer.me.cluster_id, r->identity.cluster_id, CLUSTER_ID_SIZE);
     memcpy(r->dialer.me.name, r->name, sizeof r->name);
     memcpy(r->dialer.me.address, r->address, sizeof r->address);
     r->dialer.me.level = r->level;
-    r->listener = (struct listener){.loop = &r->loop, .silence_ms = silence_ms};
+    r->listener = (struct listener){
+        .loop = &r->loop, .tls = tls, .silence_ms = silence_ms};
     door_init(r);
     membership_init(r);
     changes_init(r);
@@ -183,6 +187,7 @@ static void on_wake(uv_async_t *wake)
     struct repl *r = wake->data;
     if (r->phase != PHASE_CLOSING)
         resolver_collect(r->resolver);
+    tls_collect(&r->peer_tls.inbox);
     errands_run(&r->errands);
     submit_collect(r);
     changes_collect(r);

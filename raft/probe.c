@@ -116,6 +116,7 @@ static int secure(struct tls *tls, int fd, const char *host, char why[])
             continue;
         tls_collect(&inbox);
     }
+    tls_inbox_close(tls, &inbox); /* it may still be about to wake us */
     sem_destroy(&mail);
     snprintf(why, 160, "%s", result.why);
     return result.fd;

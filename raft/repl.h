@@ -82,6 +82,7 @@ struct repl {
     uint64_t phase_until_ms, linger_until_ms;
     struct identity identity;
     struct resolver *resolver; /* owned until resolver_stop */
+    struct peer_tls peer_tls;
     struct dialer dialer;
     struct listener listener;
     struct transport transport;

@@ -122,6 +122,10 @@ void repl_stop(struct repl *r)
     fetch_join(r);
     copies_stop(r);
     servings_stop(r);
+    if (r->peer_tls.tls != NULL) {
+        tls_inbox_close(r->peer_tls.tls, &r->peer_tls.inbox);
+        tls_collect(&r->peer_tls.inbox);
+    }
     if (r->applier_started)
         applier_stop(&r->applier);
     /* Both threads are gone: what they left in the mailboxes is ours. */
@@ -227,6 +231,7 @@ static int copy_options(struct repl *r, const struct repl_options *o,
                         struct errmsg *e)
 {
     r->store = o->store;
+    r->peer_tls.tls = o->peer_tls;
     r->on_leader = o->on_leader;
     r->arg = o->arg;
     r->election_timeout_ms = o->election_timeout_ms;

@@ -177,9 +177,6 @@ static void open_pipe(struct channel *c) REQUIRES(pump_thread)
     c->h->fd = ends[1];
     c->h->peer = SSL_get1_peer_certificate(c->ssl);
     c->deadline_ms = 0;
-    /* What came with the last message is in OpenSSL's buffer: no event of the
-     * socket will tell of it. */
-    c->tcp.readable = true;
     c->state = CHANNEL_OPEN;
     /* The handshake may have read further than its own end, and epoll does not
      * announce what is not in the socket any more. */
@@ -199,6 +196,7 @@ void channel_shake(struct channel *c)
     if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE)
         return;
     char why[sizeof c->why];
+    c->h->silent = BIO_number_read(SSL_get_rbio(c->ssl)) == 0;
     refusal_of_handshake(error, why, sizeof why);
     channel_refuse(c, c->why[0] != '\0' ? c->why : why);
 }

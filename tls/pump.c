@@ -164,6 +164,7 @@ void tls_handshake(struct tls *t, struct tls_inbox *inbox,
     h->inbox = inbox;
     h->peer = NULL;
     h->why[0] = '\0';
+    h->silent = false;
     mailbox_push(&t->box, &h->letter);
 }
 

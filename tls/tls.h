@@ -67,6 +67,8 @@ struct tls_handshake {
     void *peer; /* out: the proven certificate, for tls_peer_is_named; free
                    with tls_peer_free; NULL = none was shown */
     char why[TLS_WHY_SIZE]; /* out: if it failed, for people */
+    bool silent; /* out: it failed, and the other side never said a byte: a
+                    check of the port, no news */
     /* Called by tls_collect, which then frees @h; takes fd and peer. The
      * consumer may set it to NULL meanwhile: nobody waits any more. */
     void (*done)(struct tls_handshake *h, void *arg);

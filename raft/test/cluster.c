@@ -114,13 +114,12 @@ void cluster_start(struct cluster *c, size_t i)
 int cluster_try_start(struct cluster *c, size_t i, struct errmsg *e)
 {
     struct node *n = &c->nodes[i];
-    char bind[32];
-    snprintf(bind, sizeof bind, "127.0.0.1:%u", n->port);
     struct repl_options options = {
         .name = n->name,
         .data_dir = n->dir,
         .peer_address = c->count > 1 ? c->peers[i].address : NULL,
-        .peer_bind = bind,
+        .peer_bind = c->peers[i].address,
+        .peer_tls = c->peer_tls[i],
         .initial_peers = c->peers,
         .initial_peer_count = c->count > 1 ? c->founders : 0,
         .zone = n->zone != NULL ? n->zone : c->zone,

@@ -29,6 +29,7 @@ struct cluster {
     struct repl_peer peers[NODES_MAX];
     size_t count;
     size_t founders; /* the first so many; the others join. count at first */
+    struct tls *peer_tls[NODES_MAX];        /* borrowed; NULL: plain text */
     unsigned log_entries_max, tail_entries; /* 0 = default */
     const char *zone;                       /* "zone-1" unless changed */
     repl_event_fn *on_event;                /* NULL: kept in the nodes */

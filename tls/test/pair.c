@@ -103,6 +103,7 @@ static void on_done(struct tls_handshake *h, void *arg)
 {
     struct side *s = arg;
     s->finished = true;
+    s->silent = h->silent;
     s->fd = h->fd;
     s->peer = h->peer;
     memcpy(s->why, h->why, sizeof s->why);

@@ -31,7 +31,7 @@ void pair_sockets(int out[2]);
 struct side {
     struct tls *tls;
     struct tls_inbox inbox;
-    bool finished;
+    bool finished, silent;
     int fd; /* -1: refused */
     void *peer;
     char why[TLS_WHY_SIZE];

@@ -255,6 +255,7 @@ static void plain_text_and_noise_are_no_tls(void **state)
         side_wait(&s);
         assert_int_equal(s.fd, -1);
         assert_string_equal(s.why, "it does not speak TLS");
+        assert_false(s.silent);
         close(fds[1]);
         side_end(&s);
     }
@@ -272,6 +273,7 @@ static void who_hangs_up_or_says_nothing_is_let_go(void **state)
     close(gone[1]);
     side_wait(&s[1]);
     assert_string_equal(s[1].why, "it hung up in the TLS handshake");
+    assert_true(s[1].silent);
     side_wait(&s[0]);
     assert_string_equal(s[0].why, "it made no TLS handshake in time");
     char byte;
