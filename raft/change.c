@@ -231,6 +231,23 @@ static int begin_assign(struct repl *r, const struct raft_server *server,
                              on_member_changed, NULL, e);
 }
 
+static void on_transferred(void *arg, int status, const char *message)
+{
+    /* It goes on leading: as if nobody had asked. */
+    finish(arg, status == ERR_TIMEOUT ? ERR_AGAIN : status, message);
+}
+
+static int begin_transfer(struct repl *r, const struct raft_server *server,
+                          struct errmsg *e)
+{
+    if (server != NULL && server->id == r->identity.raft_id) {
+        finish(r, 0, "it leads already");
+        return 0;
+    }
+    return succession_transfer(r, server == NULL ? 0 : server->id,
+                               on_transferred, r, e);
+}
+
 static void run(struct repl *r, enum repl_change_kind kind, const char *name)
 {
     struct errmsg e = {""};
@@ -253,7 +270,7 @@ static void run(struct repl *r, enum repl_change_kind kind, const char *name)
         rv = begin_assign(r, server, RAFT_STANDBY, &e);
         break;
     case REPL_TRANSFER:
-        rv = errmsg_set(&e, ERR_DENIED, "not there yet");
+        rv = begin_transfer(r, server, &e);
         break;
     }
     if (rv != 0)

@@ -134,12 +134,15 @@ static void finish(struct repl *r, int status)
     struct succession *s = &r->succession;
     succession_fn *done = s->done;
     char message[NODE_NAME_LENGTH_MAX + 64];
+    raft_id leader;
+    const char *address;
+    raft_leader(&r->raft, &leader, &address);
     snprintf(message, sizeof message,
-             status == 0             ? "%s was asked, and another node leads"
+             status == 0             ? "%s leads"
              : status == ERR_TIMEOUT ? "%s did not take over in time"
-             : status == ERR_CLOSED  ? "%s: this node is stopping"
+             : status == ERR_CLOSED  ? "%s was asked, but this node stops"
                                      : "%s was asked; nobody leads yet",
-             name_of(r, s->to));
+             name_of(r, status == 0 && leader != 0 ? leader : s->to));
     s->state = HANDOVER_NONE;
     s->done = NULL;
     if (status == ERR_TIMEOUT)

@@ -123,7 +123,9 @@ int cluster_try_start(struct cluster *c, size_t i, struct errmsg *e)
         .initial_peers = c->peers,
         .initial_peer_count = c->count > 1 ? c->founders : 0,
         .zone = n->zone != NULL ? n->zone : c->zone,
-        .election_timeout_ms = 500,
+        .leader_zones = c->leader_zones,
+        .election_timeout_ms =
+            c->election_timeout_ms == 0 ? 500 : c->election_timeout_ms,
         .heartbeat_ms = 50,
         .log_entries_max = c->log_entries_max,
         .tail_entries = c->tail_entries,

@@ -32,6 +32,8 @@ struct cluster {
     struct tls *peer_tls[NODES_MAX];        /* borrowed; NULL: plain text */
     unsigned log_entries_max, tail_entries; /* 0 = default */
     const char *zone;                       /* "zone-1" unless changed */
+    const char *leader_zones;               /* NULL: any */
+    unsigned election_timeout_ms;           /* 0 = 500 */
     repl_event_fn *on_event;                /* NULL: kept in the nodes */
 };
 

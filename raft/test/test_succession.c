@@ -1,0 +1,332 @@
+#define _GNU_SOURCE /* environ */
+/* How leadership changes hands: raft/leader_gone.h and raft/succession.h. The
+ * leader that dies is a process of its own: this program, started again with
+ * the word "node". */
+#include "raft/test/cluster.h"
+
+#include "base/clock.h"
+#include "raft/repl.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum {
+    SOON_MS = 30 * 1000,
+    SLOW_ELECTION_MS = 6000, /* timers wait for once to twice as long */
+};
+
+static struct cluster c;
+
+static void start_all(void)
+{
+    for (size_t i = 0; i < c.count; i++)
+        cluster_start(&c, i);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    cluster_init(&c, 3);
+    start_all();
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    bool fatal = false;
+    for (size_t i = 0; i < c.count; i++)
+        fatal = fatal || atomic_load(&c.nodes[i].fatal_code) != 0;
+    cluster_deinit(&c);
+    return fatal ? -1 : 0;
+}
+
+static struct repl_status status_of(size_t i)
+{
+    struct repl_status s;
+    repl_status(c.nodes[i].repl, &s);
+    return s;
+}
+
+/* Whom node @i takes for the leader; NODES_MAX: nobody. */
+static size_t leader_of(size_t i)
+{
+    struct repl_status s = status_of(i);
+    for (size_t n = 0; n < s.node_count; n++)
+        for (size_t k = 0; s.nodes[n].leader && k < c.count; k++)
+            if (strcmp(s.nodes[n].name, c.nodes[k].name) == 0)
+                return k;
+    return NODES_MAX;
+}
+
+static void submit_ok(size_t node, uint64_t number)
+{
+    assert_int_equal(cluster_submit(&c, node, number, 100, 10000, NULL), 0);
+}
+
+static bool make_leader(size_t through, size_t to)
+{
+    return leader_of(through) == to ||
+           (cluster_change(&c, through, REPL_TRANSFER, c.nodes[to].name,
+                           NULL) == 0 &&
+            leader_of(through) == to);
+}
+
+/* --- the leader dies ------------------------------------------------------ */
+
+/* "node", its number, the ports of all, the data directory. */
+static int run_node(char **argv)
+{
+    struct repl_peer peers[3] = {0};
+    for (size_t i = 0; i < 3; i++) {
+        snprintf(peers[i].name, sizeof peers[i].name, "node-%c",
+                 (char)('a' + i));
+        snprintf(peers[i].address, sizeof peers[i].address, "127.0.0.1:%s",
+                 argv[3 + i]);
+    }
+    struct repl_peer *self = &peers[atoi(argv[2])];
+    struct repl_options options = {.name = self->name,
+                                   .data_dir = argv[6],
+                                   .peer_address = self->address,
+                                   .peer_bind = self->address,
+                                   .initial_peers = peers,
+                                   .initial_peer_count = 3,
+                                   .election_timeout_ms = SLOW_ELECTION_MS,
+                                   .heartbeat_ms = 50,
+                                   .store = fake_store_create()};
+    struct repl *repl;
+    struct errmsg e = {""};
+    if (repl_start(&options, &repl, &e) != 0) {
+        fprintf(stderr, "%s\n", e.text);
+        return 1;
+    }
+    for (;;)
+        pause();
+}
+
+static pid_t spawn_node(size_t i)
+{
+    char number[4], ports[3][8];
+    char program[] = "test_raft_succession", word[] = "node";
+    char *argv[] = {program,  word,     number,         ports[0],
+                    ports[1], ports[2], c.nodes[i].dir, NULL};
+    snprintf(number, sizeof number, "%zu", i);
+    for (size_t k = 0; k < 3; k++)
+        snprintf(ports[k], sizeof ports[k], "%u", c.nodes[k].port);
+    pid_t pid;
+    assert_int_equal(
+        posix_spawn(&pid, "/proc/self/exe", NULL, NULL, argv, environ), 0);
+    return pid;
+}
+
+static void a_leader_that_dies_is_replaced_without_the_timer(void **state)
+{
+    (void)state;
+    cluster_init(&c, 3);
+    c.election_timeout_ms = SLOW_ELECTION_MS;
+    pid_t pid = spawn_node(2);
+    cluster_start(&c, 0);
+    cluster_start(&c, 1);
+    WAIT_FOR(leader_of(0) != NODES_MAX && leader_of(1) == leader_of(0),
+             SOON_MS);
+    WAIT_FOR(make_leader(0, 2) && leader_of(1) == 2, SOON_MS);
+    submit_ok(0, 1);
+    uint64_t killed_ms = clock_mono_ms();
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    size_t now = cluster_leader(&c);
+    assert_in_range(now, 0, 1);
+    assert_true(clock_mono_ms() - killed_ms < SLOW_ELECTION_MS / 2);
+    submit_ok(1 - now, 2);
+}
+
+/* What a follower does when the leader's port refuses it. */
+static void one_voter_that_cannot_reach_the_leader_unseats_nobody(void **state)
+{
+    (void)state;
+    size_t leader = cluster_leader(&c);
+    size_t one = (leader + 1) % 3, other = (leader + 2) % 3;
+    WAIT_FOR(leader_of(one) == leader && leader_of(other) == leader, SOON_MS);
+    uint64_t term = status_of(leader).term;
+    for (unsigned i = 0; i < 4; i++) {
+        cluster_on_loop(&c, one, leader_gone_believe);
+        sleep_ms(200);
+    }
+    submit_ok(one, 1);
+    assert_int_equal(status_of(leader).term, term);
+    assert_int_equal(leader_of(other), leader);
+    /* Two of three are a majority, whatever the leader thinks. */
+    cluster_on_loop(&c, one, leader_gone_believe);
+    cluster_on_loop(&c, other, leader_gone_believe);
+    WAIT_FOR(status_of(one).term > term, SOON_MS);
+    submit_ok(leader, 2);
+}
+
+/* --- hand-overs ----------------------------------------------------------- */
+
+static void an_operator_moves_leadership_and_hears_why_not(void **state)
+{
+    (void)state;
+    char message[256], wanted[64];
+    size_t leader = cluster_leader(&c), to = (leader + 1) % 3;
+    snprintf(wanted, sizeof wanted, "%s leads", c.nodes[to].name);
+    WAIT_FOR(leader_of(to) == leader && leader_of(3 - to - leader) == leader,
+             SOON_MS);
+    submit_ok(to, 1); /* its log is up to date */
+    assert_int_equal(cluster_change(&c, (leader + 2) % 3, REPL_TRANSFER,
+                                    c.nodes[to].name, message),
+                     0);
+    assert_string_equal(message, wanted);
+    assert_int_equal(cluster_leader(&c), to);
+    assert_int_equal(
+        cluster_change(&c, leader, REPL_TRANSFER, "nobody", message),
+        ERR_NOTFOUND);
+    cluster_stop(&c, leader);
+    WAIT_FOR(cluster_change(&c, to, REPL_TRANSFER, c.nodes[leader].name,
+                            message) == ERR_DENIED &&
+                 strstr(message, "cannot be reached") != NULL,
+             SOON_MS);
+    submit_ok(to, 2);
+}
+
+static void a_draining_node_gives_leadership_away_and_takes_none(void **state)
+{
+    (void)state;
+    char message[256];
+    size_t leader = cluster_leader(&c);
+    repl_drain(c.nodes[leader].repl, true);
+    WAIT_FOR(!atomic_load(&c.nodes[leader].leads) &&
+                 cluster_leader(&c) != leader,
+             SOON_MS);
+    assert_true(status_of(leader).draining);
+    submit_ok(leader, 1);
+    size_t now = cluster_leader(&c), third = 3 - leader - now;
+    WAIT_FOR(cluster_change(&c, third, REPL_TRANSFER, c.nodes[leader].name,
+                            message) == ERR_DENIED,
+             SOON_MS);
+    assert_non_null(strstr(message, "draining"));
+    /* Only one is left that may. */
+    repl_drain(c.nodes[now].repl, true);
+    WAIT_FOR(atomic_load(&c.nodes[third].leads), SOON_MS);
+    repl_drain(c.nodes[leader].repl, false);
+    WAIT_FOR(make_leader(third, leader), SOON_MS);
+}
+
+static void zones_move_soon(struct repl *r)
+{
+    r->succession.zone_stable_ms = 300;
+    r->succession.zone_pause_ms = 60 * 1000;
+}
+
+static void leadership_moves_into_its_zone_once_and_not_at_once(void **state)
+{
+    (void)state;
+    cluster_init(&c, 3);
+    c.leader_zones = "zone-9,zone-b";
+    c.nodes[1].zone = "zone-b";
+    start_all();
+    /* By default it takes half a minute: nothing moves. */
+    cluster_leader(&c);
+    WAIT_FOR(make_leader(0, 0), SOON_MS);
+    sleep_ms(700);
+    assert_int_equal(cluster_leader(&c), 0);
+    cluster_on_loop(&c, 0, zones_move_soon);
+    WAIT_FOR(leader_of(0) == 1, SOON_MS);
+    submit_ok(0, 1);
+    /* Somebody insists: not moved again before the pause is over. */
+    WAIT_FOR(make_leader(0, 0), SOON_MS);
+    sleep_ms(1500);
+    assert_int_equal(cluster_leader(&c), 0);
+}
+
+/* --- a disk that stands still --------------------------------------------- */
+
+enum { HELD_MAX = 256 };
+
+static struct {
+    struct raft_io_append *req;
+    const struct raft_entry *entries;
+    unsigned n;
+    raft_io_append_cb cb;
+} held[HELD_MAX];
+static size_t held_count;
+static int (*real_append)(struct raft_io *io, struct raft_io_append *req,
+                          const struct raft_entry entries[], unsigned n,
+                          raft_io_append_cb cb);
+
+static int hold_append(struct raft_io *io, struct raft_io_append *req,
+                       const struct raft_entry entries[], unsigned n,
+                       raft_io_append_cb cb)
+{
+    (void)io;
+    assert_true(held_count < HELD_MAX);
+    held[held_count].req = req;
+    held[held_count].entries = entries;
+    held[held_count].n = n;
+    held[held_count++].cb = cb;
+    return 0;
+}
+
+static void freeze_disk(struct repl *r)
+{
+    real_append = r->guard.inner.append;
+    r->guard.inner.append = hold_append;
+    r->succession.stall_ms = 100;
+}
+
+static void thaw_disk(struct repl *r)
+{
+    r->guard.inner.append = real_append;
+    for (size_t i = 0; i < held_count; i++)
+        assert_int_equal(real_append(&r->guard.io, held[i].req, held[i].entries,
+                                     held[i].n, held[i].cb),
+                         0);
+    held_count = 0;
+}
+
+static void a_leader_whose_disk_stands_still_hands_over(void **state)
+{
+    (void)state;
+    size_t leader = cluster_leader(&c), other = (leader + 1) % 3;
+    submit_ok(other, 1);
+    cluster_on_loop(&c, leader, freeze_disk);
+    /* Two disks are enough. */
+    submit_ok(other, 2);
+    WAIT_FOR(leader_of(other) != leader && leader_of(other) != NODES_MAX,
+             SOON_MS);
+    cluster_on_loop(&c, leader, thaw_disk);
+    submit_ok(leader, 3);
+    cluster_converge(&c, 3);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 7 && strcmp(argv[1], "node") == 0)
+        return run_node(argv);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(
+            a_leader_that_dies_is_replaced_without_the_timer, tear_down),
+        cmocka_unit_test_setup_teardown(
+            one_voter_that_cannot_reach_the_leader_unseats_nobody, set_up,
+            tear_down),
+        cmocka_unit_test_setup_teardown(
+            an_operator_moves_leadership_and_hears_why_not, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            a_draining_node_gives_leadership_away_and_takes_none, set_up,
+            tear_down),
+        cmocka_unit_test_teardown(
+            leadership_moves_into_its_zone_once_and_not_at_once, tear_down),
+        cmocka_unit_test_setup_teardown(
+            a_leader_whose_disk_stands_still_hands_over, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
