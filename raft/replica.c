@@ -275,8 +275,19 @@ static int copy_options(struct repl *r, const struct repl_options *o,
 static void compare_initial(struct repl *r)
 {
     const struct raft_configuration *c = &r->raft.configuration;
+    for (unsigned i = 0; i < c->n; i++) {
+        const char *known = member_address_dial(c->servers[i].address);
+        if (c->servers[i].id == r->identity.raft_id && r->initial_count > 0 &&
+            strcmp(known, r->address) != 0)
+            events_warn(&r->events, "peer_address",
+                        "the others dial this node at %s, it says %s: a "
+                        "member's address does not change; to move it, start "
+                        "it with an empty data directory, and it takes its own "
+                        "place",
+                        known, r->address);
+    }
     for (size_t i = 0; i < r->initial_count; i++) {
-        bool found = false;
+        bool found = strcmp(r->initial[i].name, r->name) == 0;
         for (unsigned j = 0; j < c->n; j++)
             found = found || strcmp(member_address_dial(c->servers[j].address),
                                     r->initial[i].address) == 0;

@@ -118,6 +118,25 @@ static void a_replica_that_was_away_catches_up(void **state)
     cluster_converge(&c, 20);
 }
 
+/* Nobody would dial the new address. */
+static void a_member_with_another_address_hears_that_it_has_no_effect(void **s)
+{
+    (void)s;
+    (void)cluster_leader(&c);
+    cluster_stop(&c, 1);
+    atomic_store(&c.nodes[1].warnings, 0);
+    cluster_start(&c, 1);
+    int ordinary = atomic_load(&c.nodes[1].warnings);
+    cluster_stop(&c, 1);
+    snprintf(c.peers[1].address, sizeof c.peers[1].address, "localhost:%u",
+             c.nodes[1].port);
+    atomic_store(&c.nodes[1].warnings, 0);
+    cluster_start(&c, 1);
+    assert_true(atomic_load(&c.nodes[1].warnings) > ordinary);
+    submit_ok(1, 1, 100, NULL);
+    cluster_converge(&c, 1);
+}
+
 static void
 a_restarted_replica_replays_what_its_store_lost_and_skips_the_rest(void **state)
 {
@@ -692,6 +711,7 @@ int main(void)
         THREE(a_record_goes_through_any_node_and_each_outcome_is_its_own),
         THREE(when_the_leader_stops_the_others_go_on_at_once),
         THREE(a_replica_that_was_away_catches_up),
+        THREE(a_member_with_another_address_hears_that_it_has_no_effect),
         THREE(
             a_restarted_replica_replays_what_its_store_lost_and_skips_the_rest),
         THREE(without_a_majority_nothing_is_acknowledged),
