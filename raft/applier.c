@@ -5,6 +5,7 @@
 #include "base/clock.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -45,6 +46,7 @@ int applier_start(struct applier *a, struct errmsg *e)
     struct store_status status;
     store_status(a->store, &status);
     atomic_init(&a->flushed_index, status.flushed_index);
+    atomic_init(&a->stored_index, 0);
     if (pthread_create(&a->thread, NULL, applier_main, a) != 0) {
         sem_destroy(&a->mail);
         return errmsg_set(e, ERR_NOMEM, "cannot start the applier thread");
@@ -160,10 +162,42 @@ static void finish_with(struct submission *waiters,
     ASSERT(waiters == NULL || i == result->count);
 }
 
+/* A leader's entries may be committed by the others before they are on its own
+ * disk; that write is under way then. */
+static bool wait_for_log(struct applier *a, uint64_t index, unsigned ms_max)
+{
+    const struct timespec pause = {.tv_nsec = 1000 * 1000};
+    for (unsigned ms = 0; atomic_load(&a->stored_index) < index; ms++) {
+        if (ms >= ms_max || atomic_load(&a->stopping) ||
+            events_failed(a->events))
+            return false;
+        nanosleep(&pause, NULL);
+    }
+    return true;
+}
+
+/* A digest is of what the file holds: the store flushes in the middle of
+ * applying such an entry. */
+static bool has_digest(const struct delivery *d)
+{
+    struct entry_header header;
+    struct reader records;
+    struct record record;
+    struct errmsg e;
+    if (entry_open((struct bytes){d->data, d->size}, &header, &records, &e) !=
+        0)
+        return false;
+    while (record_next(&records, &record) > 0)
+        if (record.kind == RECORD_DIGEST)
+            return true;
+    return false;
+}
+
 static void apply_one(struct applier *a, struct delivery *d)
     REQUIRES(applier_thread)
 {
-    if (events_failed(a->events)) {
+    if (events_failed(a->events) ||
+        (has_digest(d) && !wait_for_log(a, d->index, UINT_MAX))) {
         finish_all(d->waiters, ERR_UNKNOWN);
         return;
     }
@@ -233,7 +267,9 @@ static void flush_store(struct applier *a)
 {
     /* A transaction that runs out of disk would end the process. The log holds
      * all that it would write, and grows no more while there is no room. */
-    a->flush_put_off = space_is_tight(a->space);
+    a->flush_put_off = space_is_tight(a->space) ||
+                       !wait_for_log(a, store_applied_index(a->store),
+                                     APPLIER_LOG_WAIT_MS_MAX);
     if (a->flush_put_off)
         return;
     struct errmsg e = {""};

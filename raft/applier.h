@@ -14,6 +14,8 @@ enum {
     /* Committed entries that wait for the applier: beyond this a leader stops
      * proposing (a follower cannot stop its leader). */
     APPLIER_BACKLOG_BYTES_MAX = 32 * 1024 * 1024,
+    /* How long a flush waits for the log of this node; then it is put off. */
+    APPLIER_LOG_WAIT_MS_MAX = 1000,
 };
 
 struct applier {
@@ -32,6 +34,9 @@ struct applier {
     atomic_size_t backlog_bytes;
     atomic_bool relief_wanted;
     _Atomic uint64_t flushed_index;
+    /* Up to here the log is on this node's disk; the loop keeps it. The store
+     * is never flushed beyond (raft/history.h). */
+    _Atomic uint64_t stored_index;
     _Atomic uint64_t ticked_ms;
     struct errand flush; /* in the box while flush_asked */
     atomic_bool flush_asked;

@@ -1,6 +1,7 @@
 #include "raft/disk_log.h"
 
 #include "base/assert.h"
+#include "raft/history.h"
 #include "raft/transport.h"
 
 #include <raft.h>
@@ -126,6 +127,9 @@ int disk_log_read(const char *raft_dir, struct disk_log *out, struct errmsg *e)
     struct stat st;
     if (stat(raft_dir, &st) != 0 || !S_ISDIR(st.st_mode))
         return errmsg_set(e, ERR_INVALID, "%s: no such directory", raft_dir);
+    int sound = history_check_segments(raft_dir, e);
+    if (sound != 0)
+        return sound;
     struct backend *b = calloc(1, sizeof *b);
     if (b == NULL || uv_loop_init(&b->loop) != 0) {
         free(b);

@@ -260,6 +260,26 @@ static int guarded_start(struct raft_io *io, unsigned msecs,
     return guard_of(io)->inner.start(io, msecs, tick, guarded_recv);
 }
 
+static void free_loaded(struct raft_snapshot *snapshot,
+                        struct raft_entry *entries, size_t count)
+{
+    if (snapshot != NULL) {
+        for (unsigned i = 0; i < snapshot->n_bufs; i++)
+            raft_free(snapshot->bufs[i].base);
+        raft_free(snapshot->bufs);
+        raft_configuration_close(&snapshot->configuration);
+        raft_free(snapshot);
+    }
+    /* Entries of one batch follow one another. */
+    const void *batch = NULL;
+    for (size_t i = 0; i < count; i++) {
+        if (entries[i].batch != batch)
+            raft_free(entries[i].batch);
+        batch = entries[i].batch;
+    }
+    raft_free(entries);
+}
+
 static int guarded_load(struct raft_io *io, raft_term *term, raft_id *voted_for,
                         struct raft_snapshot **snapshot, raft_index *start,
                         struct raft_entry *entries[], size_t *n)
@@ -270,9 +290,11 @@ static int guarded_load(struct raft_io *io, raft_term *term, raft_id *voted_for,
         return rv;
     for (size_t i = 0; i < *n; i++)
         logsize_append(&g->log, *start + i, (*entries)[i].buf.len);
-    if (g->loaded != NULL)
-        g->loaded(g->arg, *snapshot, *start, *entries, *n);
-    return 0;
+    if (g->loaded == NULL ||
+        g->loaded(g->arg, *term, *snapshot, *start, *entries, *n) == 0)
+        return 0;
+    free_loaded(*snapshot, *entries, *n);
+    return RAFT_CORRUPT;
 }
 
 void guard_install(struct guard *g)

@@ -22,10 +22,11 @@ struct guard {
     struct raft_io io; /* the one that libraft uses: io->data is libraft's */
     struct events *events;
     const struct raft *raft; /* borrowed */
-    /* What the log holds when raft_start has loaded it; may be NULL. */
-    void (*loaded)(void *arg, const struct raft_snapshot *snapshot,
-                   uint64_t start_index, const struct raft_entry *entries,
-                   size_t count);
+    /* What the log holds when raft_start has loaded it; may be NULL. Not 0: the
+     * node must not take part, and raft_start fails. */
+    int (*loaded)(void *arg, uint64_t term,
+                  const struct raft_snapshot *snapshot, uint64_t start_index,
+                  const struct raft_entry *entries, size_t count);
     /* Does this node take entries now, and does that peer (as far as it is
      * known)? @commands: there are others than a new leader's barrier and
      * changes of the configuration. NULL: yes. What is not taken is sent again
@@ -34,10 +35,11 @@ struct guard {
     bool (*peer_takes_entries)(void *arg, uint64_t peer_id, bool commands);
     void *arg;
 
-    struct raft_io inner; /* the functions as libuv's backend set them */
-    raft_io_recv_cb recv; /* libraft's */
-    bool closing;         /* cancelled requests are expected */
-    unsigned puts;        /* snapshots on their way to the disk */
+    struct raft_io inner;  /* the functions as libuv's backend set them */
+    raft_io_recv_cb recv;  /* libraft's */
+    bool closing;          /* cancelled requests are expected */
+    struct errmsg refused; /* why loaded() said no */
+    unsigned puts;         /* snapshots on their way to the disk */
     struct logsize log;
     uint64_t heard_ms;            /* monotonic: last message of a leader */
     uint64_t heard_term;          /* in which it leads */

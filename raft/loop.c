@@ -3,14 +3,12 @@
  * proposed, links are flushed. Also the phases of a stop. Raft loop; the
  * functions that repl_start calls run before it exists. */
 #include "base/clock.h"
+#include "raft/history.h"
 #include "raft/repl.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-/* Larger ones overflow libraft's 16-bit capacity in KiB. */
-enum { SEGMENT_SIZE = 8 * 1024 * 1024 };
 
 static void on_wake(uv_async_t *wake);
 static void on_turn(uv_prepare_t *turn);
@@ -69,14 +67,19 @@ static void on_raft_closed(struct raft *raft)
 static int raft_failed(struct repl *r, int rv, const char *what,
                        const char *why, struct errmsg *e)
 {
-    if (rv == RAFT_CORRUPT)
-        return errmsg_set(e, ERR_CORRUPT,
-                          "%s: %s: %s; wipe %s and let the node rejoin with a "
-                          "new id",
-                          r->raft_dir, what, why, r->data_dir);
-    int code = rv == RAFT_NOMEM     ? ERR_NOMEM
-               : rv == RAFT_NOSPACE ? ERR_NOSPACE
-                                    : ERR_IO;
+    if (r->guard.refused.text[0] != '\0') {
+        *e = r->guard.refused;
+        return ERR_CORRUPT;
+    }
+    int code = rv == RAFT_NOMEM                             ? ERR_NOMEM
+               : rv == RAFT_NOSPACE                         ? ERR_NOSPACE
+               : rv == RAFT_CORRUPT || rv == RAFT_MALFORMED ? ERR_CORRUPT
+                                                            : ERR_IO;
+    if (code == ERR_CORRUPT || code == ERR_IO)
+        return errmsg_set(e, code,
+                          "%.70s: %s: %.110s; unless the disk is at fault, "
+                          "wipe the data directory and let this node rejoin",
+                          r->raft_dir, what, why);
     return errmsg_set(e, code, "%s: %s: %s (%s)", r->raft_dir, what,
                       raft_strerror(rv), why);
 }
@@ -116,7 +119,12 @@ int repl_raft_open(struct repl *r,
                    const uint8_t *cluster_id, struct errmsg *e)
 {
     struct raft_io *io = &r->guard.io;
-    int rv = raft_uv_init(io, &r->loop, r->raft_dir, &r->transport.base);
+    int rv = history_check_vote(r->raft_dir, e);
+    if (rv == 0)
+        rv = history_check_segments(r->raft_dir, e);
+    if (rv != 0)
+        return rv;
+    rv = raft_uv_init(io, &r->loop, r->raft_dir, &r->transport.base);
     if (rv != 0)
         return raft_failed(r, rv, "open", io->errmsg, e);
     r->guard.events = &r->events;
@@ -207,6 +215,7 @@ static void on_turn(uv_prepare_t *turn)
         stop_turn(r);
         if (r->phase == PHASE_CLOSING)
             return;
+        atomic_store(&r->applier.stored_index, r->raft.last_stored);
         submit_pump(r);
         forward_flush(r);
     }

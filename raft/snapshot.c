@@ -11,6 +11,7 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "raft/manifest.h"
+#include "raft/history.h"
 #include "raft/repl.h"
 
 enum {
@@ -27,9 +28,9 @@ static int on_apply(struct raft_fsm *fsm, const struct raft_buffer *buf,
 static int on_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[],
                        unsigned *count);
 static int on_restore(struct raft_fsm *fsm, struct raft_buffer *buf);
-static void on_loaded(void *arg, const struct raft_snapshot *snapshot,
-                      uint64_t start_index, const struct raft_entry *entries,
-                      size_t count);
+static int on_loaded(void *arg, uint64_t term,
+                     const struct raft_snapshot *snapshot, uint64_t start_index,
+                     const struct raft_entry *entries, size_t count);
 
 void snapshot_init(struct repl *r)
 {
@@ -95,22 +96,42 @@ static int on_apply(struct raft_fsm *fsm, const struct raft_buffer *buf,
     return 0;
 }
 
-static void on_loaded(void *arg, const struct raft_snapshot *snapshot,
-                      uint64_t start_index, const struct raft_entry *entries,
-                      size_t count)
+/* Between the flushed state and the snapshot libraft applies nothing. */
+static void hand_over_tail(struct repl *r, uint64_t snapshot_index,
+                           uint64_t start_index,
+                           const struct raft_entry *entries, size_t count)
 {
-    struct repl *r = arg;
-    if (snapshot == NULL)
-        return;
     uint64_t have = r->handed_index;
     if (start_index > have + 1)
         return; /* a hole: on_restore says so */
-    for (size_t i = 0; i < count && start_index + i <= snapshot->index; i++)
+    for (size_t i = 0; i < count && start_index + i <= snapshot_index; i++)
         if (start_index + i > have && entries[i].type == RAFT_COMMAND)
             hand_over(r, start_index + i,
                       (struct bytes){entries[i].buf.base, entries[i].buf.len});
-    if (start_index + count > snapshot->index && snapshot->index > have)
-        r->handed_index = snapshot->index;
+    if (start_index + count > snapshot_index && snapshot_index > have)
+        r->handed_index = snapshot_index;
+}
+
+static int on_loaded(void *arg, uint64_t term,
+                     const struct raft_snapshot *snapshot, uint64_t start_index,
+                     const struct raft_entry *entries, size_t count)
+{
+    struct repl *r = arg;
+    uint64_t last_index = count > 0          ? start_index + count - 1
+                          : snapshot != NULL ? snapshot->index
+                                             : 0;
+    uint64_t last_term = count > 0          ? entries[count - 1].term
+                         : snapshot != NULL ? snapshot->term
+                                            : 0;
+    int rv = history_check_log(r->raft_dir, term, last_index, last_term,
+                               atomic_load(&r->applier.flushed_index),
+                               &r->guard.refused);
+    if (rv != 0)
+        return rv;
+    atomic_store(&r->applier.stored_index, last_index);
+    if (snapshot != NULL)
+        hand_over_tail(r, snapshot->index, start_index, entries, count);
+    return 0;
 }
 
 /* --- manifests ------------------------------------------------------------ */

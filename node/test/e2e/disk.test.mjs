@@ -162,11 +162,13 @@ describe('A full disk', { skip }, () => {
         });
     });
 
-    test('of the leader', async () => {
+    test('of the leader: another one leads, reports go on', async () => {
         await withDisks('leader', async (cluster, load) => {
             const leader = await cluster.leader();
             await fill([leader], 6);
-            await sleep(3000);
+            await until('another one leads', async () =>
+                await cluster.leader() !== leader);
+            await load.goesOn('with a low node');
             await makeRoom([leader]);
             await load.goesOn('with room again');
             assertOneAlarm(cluster, [leader]);
