@@ -134,6 +134,9 @@ static void put_raft(struct buf *b, struct node *n)
           store_applied_index(n->store));
     counter(b, "holdfast_raft_leader_changes_total",
             "Changes of leader seen since the start.", s.leader_changes);
+    counter(b, "holdfast_raft_membership_changes_total",
+            "Changes of the configuration seen since the start.",
+            s.members_changes);
     gauge(b, "holdfast_raft_proposals_pending",
           "Submissions that wait for their outcome.", s.pending);
     counter(b, "holdfast_raft_proposals_failed_total",

@@ -110,6 +110,7 @@ struct repl {
     uint64_t lead_first_index; /* to be applied before; 0: no more */
     uint64_t seen_leader;      /* id */
     uint64_t leader_changes;
+    uint64_t members_index, members_changes; /* as the status saw them */
     uint64_t stranger_ms; /* a member last said that this node is none */
     uint64_t failed;      /* submissions that ended in ERR_* on the loop */
 

@@ -158,6 +158,7 @@ struct repl_status {
                           leader); 0 = never since the start */
     uint64_t leader_commit_first; /* commit index when first heard: readiness */
     uint64_t leader_changes;
+    uint64_t members_changes;      /* of the configuration, since the start */
     uint64_t pending;              /* submissions waiting */
     uint64_t failed;               /* submissions that ended in ERR_* */
     uint64_t entries, entry_bytes; /* proposed here as leader */

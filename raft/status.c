@@ -96,8 +96,18 @@ static void fill_joining(struct repl *r, struct repl_status *s)
     }
 }
 
+/* Libraft tells nobody: a configuration has the log index of its entry. */
+static void watch_members(struct repl *r)
+{
+    uint64_t index = r->raft.configuration_committed_index;
+    if (r->members_index != 0 && index > r->members_index)
+        r->members_changes++;
+    r->members_index = index;
+}
+
 static void fill_raft(struct repl *r, struct repl_status *s, uint64_t now_ms)
 {
+    watch_members(r);
     s->bootstrapped = true;
     s->has_leader = r->seen_leader != 0;
     s->is_leader = r->leads;
@@ -108,6 +118,7 @@ static void fill_raft(struct repl *r, struct repl_status *s, uint64_t now_ms)
     s->heard_ms = r->leads ? now_ms : r->guard.heard_ms;
     s->leader_commit_first = r->guard.leader_commit_first;
     s->leader_changes = r->leader_changes;
+    s->members_changes = r->members_changes;
     const struct raft_configuration *c = &r->raft.configuration;
     for (unsigned i = 0; i < c->n && s->node_count < PEERS_MAX; i++)
         fill_node(r, &s->nodes[s->node_count++], &c->servers[i], now_ms);

@@ -271,6 +271,9 @@ describe('Members', () => {
     test('are demoted, stay so, and are promoted again', async () => {
         leader = await cluster.leader();
         follower = await cluster.follower();
+        const changes = async () => (await leader.metrics())
+            .holdfast_raft_membership_changes_total;
+        const before = await changes();
         const role = async () => (await seen(leader, follower.name)).role;
         let answer = await member(follower, follower.name, 'demote');
         assert.equal(answer.status, 200, answer.text);
@@ -278,6 +281,8 @@ describe('Members', () => {
         answer = await member(leader, follower.name, 'promote');
         assert.equal(answer.status, 200, answer.text);
         await until('a voter', async () => (await role()) === 'voter');
+        await until('both were counted', async () =>
+            await changes() >= before + 2);
     });
 
     test('are removed, but not below a quorum', async () => {
