@@ -210,35 +210,41 @@ static void print_text(const char *directory, const char *system,
     }
 }
 
-int run_check_disk(struct ctl *c, struct errmsg *e)
+/* Writes, judges and tells; @ns takes SAMPLES_MAX. */
+static int measure(struct ctl *c, int fd, uint64_t seconds, uint64_t *ns,
+                   struct errmsg *e)
 {
     const char *directory = c->arguments[0], *system, *warning;
+    struct latency l;
+    long count = write_for(fd, directory, seconds, ns, e);
+    if (count < 0)
+        return (int)count;
+    latency_make(ns, (size_t)count, &l);
+    name_file_system(fd, &system, &warning);
+    int rv = 0;
+    if (c->output == OUTPUT_JSON)
+        rv = print_json(directory, system, warning, &l, e);
+    else
+        print_text(directory, system, warning, &l);
+    return rv == 0 && disk_judge(&l) == DISK_SLOW ? CTL_FAILED : rv;
+}
+
+int run_check_disk(struct ctl *c, struct errmsg *e)
+{
     const char *text = ctl_has(c, FLAG_SECONDS) ? c->values[FLAG_SECONDS]
                                                 : flags[FLAG_SECONDS].fallback;
-    uint64_t seconds, *ns = NULL;
+    uint64_t seconds;
     int fd = -1;
     if (!number_parse(text, SECONDS_MAX, &seconds) || seconds == 0)
         return errmsg_set(e, ERR_INVALID,
                           "--seconds %s: a number from 1 to %d is wanted", text,
                           SECONDS_MAX);
-    int rv = open_segment(directory, &fd, e);
-    if (rv == 0 && (ns = malloc(SAMPLES_MAX * sizeof *ns)) == NULL)
-        rv = errmsg_set(e, ERR_NOMEM, "out of memory");
-    if (rv == 0) {
-        struct latency l;
-        long count = write_for(fd, directory, seconds, ns, e);
-        rv = count < 0 ? (int)count : 0;
-        if (rv == 0) {
-            latency_make(ns, (size_t)count, &l);
-            name_file_system(fd, &system, &warning);
-            if (c->output == OUTPUT_JSON)
-                rv = print_json(directory, system, warning, &l, e);
-            else
-                print_text(directory, system, warning, &l);
-        }
-        if (rv == 0 && disk_judge(&l) == DISK_SLOW)
-            rv = CTL_FAILED;
-    }
+    uint64_t *ns = malloc(SAMPLES_MAX * sizeof *ns);
+    if (ns == NULL)
+        return errmsg_set(e, ERR_NOMEM, "out of memory");
+    int rv = open_segment(c->arguments[0], &fd, e);
+    if (rv == 0)
+        rv = measure(c, fd, seconds, ns, e);
     free(ns);
     if (fd >= 0)
         close(fd);

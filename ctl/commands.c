@@ -14,7 +14,7 @@ const struct flag flags[FLAG_COUNT] = {
                          "file with the admin token", 0},
     [FLAG_CACERT] = {"cacert", "FILE", NULL, "HOLDFASTCTL_CACERT",
                      "CA certificates for https (PEM)", 0},
-    [FLAG_TIMEOUT] = {"timeout", "TIME", "15s", NULL,
+    [FLAG_TIMEOUT] = {"timeout", "TIME", "25s", NULL,
                       "longest wait for an answer", 0},
     [FLAG_OUTPUT] = {"write-out", "table|json", "table", NULL,
                      "json is stable, for scripts", 'w'},
@@ -75,6 +75,7 @@ const struct noun nouns[] = {
     {"device", "WireGuard peers"},
     {"token", "admin tokens of the API"},
     {"gateway", "who reports, and when it last did"},
+    {"top", "watch the nodes"},
     {"check", "are disk and network fast enough?"},
     {"doctor", "look at everything, say what to do"},
     {"recover", "a stopped node, a lost majority"},
@@ -189,6 +190,11 @@ const struct command commands[] = {
     {"gateway", "list", "", 0, 0, BIT(FLAG_LOCATION),
      "gateways and when they were heard", "", "gateway list --location office",
      run_gateway_list},
+
+    {"top", NULL, "", 0, 0, 0, "watch the nodes",
+     "What endpoint status --cluster says, again every two seconds until "
+     "Ctrl-C; once where standard output is no terminal.",
+     "top", run_top},
 
     {"check", "disk", "DIR", 1, 1, BIT(FLAG_SECONDS),
      "is this disk fast enough for the log?",

@@ -1,11 +1,14 @@
-/* endpoint status and health: one line for each node. The JSON of a node is
- * what GET /api/v1/cluster says of it, with endpoint, lag and errors added. */
+/* endpoint status, health, and top: one line for each node. The JSON of a node
+ * is what GET /api/v1/cluster says of it, with endpoint, lag and errors added.
+ */
 #include "ctl/run.h"
 #include "ctl/survey.h"
 #include "ctl/text.h"
 #include "ctl/view.h"
 
-enum { STALE_MS = 5000 };
+#include <time.h>
+
+enum { STALE_MS = 5000, TOP_S = 2 };
 
 /* --- what is wrong with a node -------------------------------------------- */
 
@@ -31,7 +34,7 @@ static void find_errors(const json_t *cluster, const json_t *node,
     bool self = view_bool(node, "self");
     if (!view_bool(node, "connected"))
         add_error(errors, "no link from %s", view_text(cluster, "node"));
-    if (self && !view_bool(cluster, "has_leader"))
+    else if (self && !view_bool(cluster, "has_leader"))
         add_error(errors, "no leader");
     else if (view_uint(node, "age_ms", &age_ms) && age_ms > STALE_MS) {
         duration_format((double)age_ms, age);
@@ -198,6 +201,33 @@ int run_endpoint_status(struct ctl *c, struct errmsg *e)
 {
     return ctl_has(c, FLAG_CLUSTER) ? status_of_cluster(c, e)
                                     : status_of_endpoints(c, e);
+}
+
+/* The cluster's status on a cleared screen, again and again; once where there
+ * is no screen. */
+int run_top(struct ctl *c, struct errmsg *e)
+{
+    c->values[FLAG_CLUSTER] = "true";
+    for (;;) {
+        bool screen = is_terminal(stdout) && c->output == OUTPUT_TABLE;
+        char when[32] = "";
+        struct tm tm;
+        time_t now = time(NULL);
+        if (gmtime_r(&now, &tm) != NULL)
+            strftime(when, sizeof when, "%H:%M:%S UTC", &tm);
+        if (screen)
+            fputs("\033[H\033[2J", stdout);
+        if (c->output == OUTPUT_TABLE)
+            printf("%s, every %d s; Ctrl-C ends it\n\n", when, TOP_S);
+        int rv = status_of_cluster(c, e);
+        if (!screen)
+            return rv;
+        /* A cluster that is away for a moment is what one watches for. */
+        if (rv < 0)
+            puts(e->text);
+        fflush(stdout);
+        nanosleep(&(struct timespec){TOP_S, 0}, NULL);
+    }
 }
 
 /* --- health --------------------------------------------------------------- */

@@ -35,15 +35,12 @@ void help_all(FILE *out)
         fprintf(out, "%s\n", nouns[i].summary);
     }
     fputs(
-        "\nNew here?  holdfastctl doctor --cluster        "
-        "is all well? what to do?\n"
-        "           holdfastctl endpoint status --cluster   "
-        "(again after you kill one)\n"
-        "\nCOMMAND --help explains one, with an example. With every command:\n"
+        "\nNew here? holdfastctl doctor --cluster: is all well, what to do?\n"
+        "COMMAND --help explains one, with an example. With every command:\n"
         "  --endpoints URL,...  (or HOLDFASTCTL_ENDPOINTS; "
         "http://127.0.0.1:8000)\n"
         "  --token-file FILE    admin token (or HOLDFASTCTL_TOKEN)\n"
-        "  --cacert FILE   --timeout 15s   -w json  for scripts   --version\n"
+        "  --cacert FILE   --timeout 25s   -w json  for scripts   --version\n"
         "Exit code 0: done, or healthy. 1: failed, or not healthy. 2: usage.\n",
         out);
 }

@@ -175,7 +175,7 @@ static int force_new_cluster(struct ctl *c, struct errmsg *e)
 {
     struct repl_peer member;
     struct tls_files tls;
-    struct recover_options o;
+    struct recover_options o = {0};
     int rv = take_options(c, &member, &tls, &o, e);
     if (rv == 0 &&
         !ctl_confirmed(c,
@@ -201,7 +201,7 @@ int run_snapshot_restore(struct ctl *c, struct errmsg *e)
 {
     struct repl_peer member;
     struct tls_files tls;
-    struct recover_options o;
+    struct recover_options o = {0};
     int rv = take_options(c, &member, &tls, &o, e);
     if (rv == 0)
         rv = recover_restore(&o, c->arguments[0], e);

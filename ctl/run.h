@@ -4,7 +4,7 @@
 #include "ctl/ctl.h"
 
 /* endpoint.c */
-command_fn run_endpoint_status, run_endpoint_health;
+command_fn run_endpoint_status, run_endpoint_health, run_top;
 /* hash.c */
 command_fn run_endpoint_hash;
 /* member.c, joining.c */

@@ -94,7 +94,7 @@ static void wrong_usage_is_named(void **state)
         {"", "a command is wanted"},
         {"endpnt status", "endpnt: no such command"},
         {"endpoint", "one of status, health, hash is wanted"},
-        {"endpoint staus", "endpoint staus: one of status"},
+        {"endpoint foo", "endpoint foo: one of status"},
         {"member remove", "usage: holdfastctl member remove NAME"},
         {"member remove a b", "usage: holdfastctl member remove NAME"},
         {"endpoint status --undo", "--undo: not a flag of endpoint status"},

@@ -62,6 +62,8 @@ describe('holdfastctl endpoint', () => {
         assert.match(table.stdout, /^b .* 100 +4.0 KiB +-31 ms$/m);
         assert.match(table.stdout, /^c .*no link from a, disk almost full$/m);
         assert.doesNotMatch(table.stdout, / $|\u001b/m);
+        const top = await ctl(['top'], options);
+        assert.match(top.stdout, /^[0-9:]+ UTC, every 2 s.*\n\nNODE /);
         const { json } = await ctl(
             ['endpoint', 'status', '--cluster', '-w', 'json'], options);
         assert.deepEqual(json.nodes.map((n) => n.lag), [0, 100, null]);
