@@ -202,8 +202,6 @@ static int apply_locked(struct store *s, uint64_t index, struct reader records,
     s->applied_index = index;
     s->applied_term = result->header.term;
     s->counters.apply_ns += clock_mono_ns() - start;
-    atomic_store(&s->applied_index_seen, s->applied_index);
-    atomic_store(&s->log_time_seen, s->log_time_ms);
     return 0;
 }
 
@@ -229,6 +227,11 @@ int store_apply(struct store *s, uint64_t index, struct bytes entry,
     pthread_mutex_unlock(&s->lock);
     if (rc == 0 && digest_asked)
         rc = answer_digests(s, index, records, e);
+    /* Who sees this index finds its digest. */
+    if (rc == 0) {
+        atomic_store(&s->applied_index_seen, s->applied_index);
+        atomic_store(&s->log_time_seen, s->log_time_ms);
+    }
     result->outcomes = s->outcomes;
     result->flush_due = flush_is_due(s);
     s->failed = rc;

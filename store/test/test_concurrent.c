@@ -177,9 +177,59 @@ static void queries_beside_apply_and_flush_see_every_byte_once(void **state)
     free(s);
 }
 
+enum { DIGESTS = 200 };
+
+struct digest_reader {
+    struct store *store;         /* borrowed */
+    atomic_uint_fast64_t looked; /* the last index that was looked at */
+    const char *wrong;
+};
+
+/* Who waits for an index asks for its digest at once (GET /api/v1/digest). */
+static void *ask_at_once(void *arg)
+{
+    struct digest_reader *r = arg;
+    for (uint64_t index = 1; index <= DIGESTS; index++) {
+        uint64_t digest;
+        while (store_applied_index(r->store) < index)
+            ;
+        if (store_digest_at(r->store, index, &digest) != 0)
+            r->wrong = "an index was seen before its digest";
+        atomic_store(&r->looked, index);
+    }
+    return NULL;
+}
+
+static void an_index_that_is_seen_has_its_digest(void **state)
+{
+    struct replica replica;
+    pthread_t thread;
+    (void)state;
+    replica_init(&replica);
+    struct digest_reader reader = {.store = replica.store};
+    assert_int_equal(pthread_create(&thread, NULL, ask_at_once, &reader), 0);
+    for (uint64_t index = 1; index <= DIGESTS; index++) {
+        struct buf entry = {0};
+        struct model_step step = {.log_time_ms = T0 + index,
+                                  .count = 1,
+                                  .commands[0].kind = MODEL_DIGEST};
+        step_encode(&step, &entry);
+        replica_apply(&replica, index, buf_bytes(&entry));
+        buf_deinit(&entry);
+        /* No digest is pushed out before it was looked at. */
+        while (atomic_load(&reader.looked) < index)
+            ;
+    }
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    if (reader.wrong != NULL)
+        fail_msg("%s", reader.wrong);
+    replica_deinit(&replica);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_index_that_is_seen_has_its_digest),
         cmocka_unit_test(queries_beside_apply_and_flush_see_every_byte_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
