@@ -124,6 +124,35 @@ describe('holdfastctl', () => {
         assert.match(none.stderr, /No such file or directory/);
     });
 
+    test('drains, and takes part again', async () => {
+        const next = await cluster.leader();
+        await done(['drain'], { nodes: [next] });
+        await until('the draining node has given leadership away', async () =>
+            (await cluster.leader()) !== next);
+        await until('the doctor sees it', async () => {
+            const doctor = await ctl(['doctor', '-w', 'json']);
+            return doctor.json.findings.some((finding) =>
+                finding.text === `${next.name} is draining`);
+        });
+        await done(['drain', '--undo'], { nodes: [next] });
+    });
+
+    test('takes votes and gives them back', async () => {
+        const node = await cluster.follower();
+        const role = async (wanted) => until(`${node.name} is ${wanted}`,
+            async () => {
+                const list = await done(['member', 'list', '-w', 'json']);
+                return list.json.members.find((member) =>
+                    member.name === node.name).role === wanted;
+            });
+        await done(['member', 'demote', node.name]);
+        await role('standby');
+        await done(['member', 'promote', node.name]);
+        await role('voter');
+        const none = await ctl(['member', 'remove', 'nobody']);
+        assert.equal(none.code, 1);
+    });
+
     test('says who is down, and goes on with the others', async () => {
         const victim = await cluster.follower();
         await victim.kill();
