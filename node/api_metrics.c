@@ -229,18 +229,29 @@ static void put_ingest(struct buf *b, struct node *n)
           atomic_load(&c->updates_connected));
 }
 
-/* The certificate of gateways and HTTPS; renewed files count when they were
- * loaded. */
+static void put_cert(struct buf *b, struct tls *tls, const char *cert)
+{
+    struct tls_status s;
+    if (tls == NULL)
+        return;
+    tls_status(tls, &s);
+    buf_printf(b, "holdfast_tls_cert_not_after_seconds{cert=\"%s\"} %llu\n",
+               cert, (unsigned long long)s.not_after_s);
+}
+
+/* The certificates of gateways and HTTPS, and of peers; renewed files count
+ * when they were loaded. */
 static void put_tls(struct buf *b, struct node *n)
 {
     struct tls_status s;
+    if (n->tls != NULL || n->peer_tls != NULL)
+        head(b, "holdfast_tls_cert_not_after_seconds", "gauge",
+             "Unix time at which a certificate in use ends.");
+    put_cert(b, n->tls, "server");
+    put_cert(b, n->peer_tls, "peer");
     if (n->tls == NULL)
         return;
     tls_status(n->tls, &s);
-    head(b, "holdfast_tls_cert_not_after_seconds", "gauge",
-         "Unix time at which a certificate in use ends.");
-    buf_printf(b, "holdfast_tls_cert_not_after_seconds{cert=\"server\"} %llu\n",
-               (unsigned long long)s.not_after_s);
     counter(b, "holdfast_https_handshakes_total", "TLS handshakes of HTTPS.",
             s.handshakes);
     counter(b, "holdfast_https_handshake_failures_total", "Those that failed.",

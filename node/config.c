@@ -86,11 +86,13 @@ static const struct setting settings[] = {
      "CA (PEM) that made the certificates of all nodes; gateways and browsers "
      "need no certificate"},
     {"peer-tls-ca", "FILE", TEXT, FIELD(peer_tls_ca), NULL,
-     "not in this version"},
+     "CA (PEM) of the nodes' certificates among themselves (default: "
+     "--tls-ca); with all three, nodes talk TLS"},
     {"peer-tls-cert", "FILE", TEXT, FIELD(peer_tls_cert), NULL,
-     "not in this version"},
+     "this node's certificate, which must name the host of its "
+     "--peer-address (default: --tls-cert)"},
     {"peer-tls-key", "FILE", TEXT, FIELD(peer_tls_key), NULL,
-     "not in this version"},
+     "its private key (default: --tls-key)"},
     {"gateway-secret", "TEXT", SECRET, FIELD(gateway_secret), NULL,
      "signs gateway tokens; DEFGUARD_GATEWAY_SECRET is read too "
      "(default: random, made once for the cluster)"},

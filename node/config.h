@@ -18,7 +18,8 @@ struct node_config {
     size_t peer_count;
     char *zone, *leader_zones;                        /* owned */
     char *tls_ca, *tls_cert, *tls_key;                /* owned; NULL = no TLS */
-    char *peer_tls_ca, *peer_tls_cert, *peer_tls_key; /* owned; refused */
+    char *peer_tls_ca, *peer_tls_cert, *peer_tls_key; /* owned; see
+                                                         node_peer_tls */
     bool insecure;
     uint64_t disk_reserve;              /* bytes, 0 = default */
     char *gateway_secret, *admin_token; /* owned; may be NULL */

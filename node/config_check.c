@@ -131,20 +131,39 @@ static int check_exposed(const struct node_config *c, const char *flag,
                       flag, value);
 }
 
+bool node_peer_tls(const struct node_config *c, struct tls_files *out)
+{
+    *out = (struct tls_files){
+        .ca = c->peer_tls_ca != NULL ? c->peer_tls_ca : c->tls_ca,
+        .cert = c->peer_tls_cert != NULL ? c->peer_tls_cert : c->tls_cert,
+        .key = c->peer_tls_key != NULL ? c->peer_tls_key : c->tls_key,
+        .mutual = true};
+    return out->ca != NULL && out->cert != NULL && out->key != NULL;
+}
+
 /* Whether the files are good is seen when they are loaded. */
 static int check_tls(const struct node_config *c, struct errmsg *e)
 {
+    struct tls_files files;
+    (void)node_peer_tls(c, &files);
     const char *peer[] = {c->peer_tls_ca, c->peer_tls_cert, c->peer_tls_key};
     if ((c->tls_cert == NULL) != (c->tls_key == NULL))
         return errmsg_set(e, ERR_INVALID,
                           "--tls-cert and --tls-key go together: %s is missing",
                           c->tls_cert == NULL ? "--tls-cert" : "--tls-key");
-    for (size_t i = 0; i < sizeof peer / sizeof *peer; i++)
-        if (peer[i] != NULL)
-            return errmsg_set(
-                e, ERR_INVALID,
-                "--peer-tls-*: this version has no TLS between nodes yet; use "
-                "--insecure on a trusted network");
+    static const char *const kinds[] = {"ca", "cert", "key"};
+    const char *used[] = {files.ca, files.cert, files.key};
+    bool any = peer[0] != NULL || peer[1] != NULL || peer[2] != NULL;
+    for (size_t i = 0; any && i < sizeof used / sizeof *used; i++)
+        if (used[i] == NULL)
+            return errmsg_set(e, ERR_INVALID,
+                              "TLS between nodes needs a CA, a certificate "
+                              "and its key: give --peer-tls-%s, or --tls-%s "
+                              "for both",
+                              kinds[i], kinds[i]);
+    if ((c->peer_tls_cert == NULL) != (c->peer_tls_key == NULL))
+        return errmsg_set(e, ERR_INVALID,
+                          "--peer-tls-cert and --peer-tls-key go together");
     return 0;
 }
 
@@ -161,7 +180,8 @@ int node_config_check(struct node_config *c, struct errmsg *e)
         return errmsg_set(e, ERR_INVALID,
                           "--election-timeout must be at least three times "
                           "--heartbeat, and at most 60s");
-    bool tls = c->tls_cert != NULL;
+    struct tls_files files;
+    bool tls = c->tls_cert != NULL, peer_tls = node_peer_tls(c, &files);
     int rv = check_zones(c, e);
     if (rv == 0)
         rv = check_cluster(c, e);
@@ -173,8 +193,8 @@ int node_config_check(struct node_config *c, struct errmsg *e)
         rv = check_exposed(c, "http-bind", c->http_bind, tls, e);
     /* A single node has no peer port. */
     if (rv == 0 && c->peer_count > 0)
-        rv = check_exposed(c, "peer-bind", c->peer_bind, false, e);
+        rv = check_exposed(c, "peer-bind", c->peer_bind, peer_tls, e);
     if (rv == 0 && c->peer_count > 0)
-        rv = check_exposed(c, "peer-address", c->peer_address, false, e);
+        rv = check_exposed(c, "peer-address", c->peer_address, peer_tls, e);
     return rv;
 }

@@ -2,6 +2,7 @@
  * them apart in the reverse order. Exit codes: CONTRACT, "holdfast-node". */
 #include "base/clock.h"
 #include "base/log.h"
+#include "node/config_check.h"
 #include "node/config_value.h"
 #include "node/data_dir.h"
 #include "node/founding.h"
@@ -89,6 +90,7 @@ static int start_replica(struct node *n, struct errmsg *e)
         .initial_peer_count = c->peer_count,
         .zone = c->zone,
         .leader_zones = c->leader_zones,
+        .peer_tls = n->peer_tls,
         .election_timeout_ms = (unsigned)c->election_timeout_ms,
         .heartbeat_ms = (unsigned)c->heartbeat_ms,
         .disk_reserve = c->disk_reserve,
@@ -127,10 +129,12 @@ static int check_same_cluster(struct node *n, struct errmsg *e)
 static int start_tls(struct node *n, struct errmsg *e)
 {
     const struct node_config *c = n->config;
-    if (c->tls_cert == NULL)
-        return 0;
     struct tls_files files = {.cert = c->tls_cert, .key = c->tls_key};
-    return tls_start(&files, &n->tls, e);
+    struct tls_files peer;
+    int rv = c->tls_cert == NULL ? 0 : tls_start(&files, &n->tls, e);
+    if (rv == 0 && c->peer_count > 0 && node_peer_tls(c, &peer))
+        rv = tls_start(&peer, &n->peer_tls, e);
+    return rv;
 }
 
 static int start_all(struct node *n, struct errmsg *e)
@@ -165,6 +169,7 @@ static void stop_all(struct node *n)
     tls_stop(n->tls);
     if (n->repl != NULL)
         repl_stop(n->repl);
+    tls_stop(n->peer_tls);
     rpc_server_destroy(n->grpc);
     if (n->http != NULL)
         http_server_destroy(n->http);

@@ -27,7 +27,8 @@ struct node {
         *config; /* borrowed: lives as long as the process */
     struct store *store;
     struct repl *repl;
-    struct tls *tls; /* owned by main.c; of HTTPS, NULL = plain HTTP */
+    struct tls *tls;      /* owned by main.c; of HTTPS, NULL = plain HTTP */
+    struct tls *peer_tls; /* likewise; between nodes, NULL = plain text */
     /* Set by the starts below; the applier reads them from its first entry. */
     struct rpc_server *_Atomic grpc;
     struct http_server *_Atomic http;

@@ -297,6 +297,7 @@ static void on_beat(uv_timer_t *beat)
     }
     listener_beat(&r->listener);
     dialer_beat(&r->dialer);
+    peer_tls_beat(&r->peer_tls, &r->events, now);
     changes_beat(r, now);
     if (r->phase == PHASE_FETCHING) {
         submit_beat(r, now);

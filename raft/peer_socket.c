@@ -10,6 +10,25 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { LOOK_MS = 1000 };
+
+void peer_tls_beat(struct peer_tls *p, struct events *events, uint64_t now_ms)
+{
+    if (p->tls == NULL || now_ms - p->looked_ms < LOOK_MS)
+        return;
+    struct tls_status status;
+    tls_status(p->tls, &status);
+    if (status.reload_error[0] != '\0' &&
+        strcmp(status.reload_error, p->reload_error) != 0)
+        events_warn(events, "peer_tls", "%s; the old files stay in use",
+                    status.reload_error);
+    else if (p->loaded_s != 0 && status.loaded_s != p->loaded_s)
+        events_info(events, "peer_tls", "certificate files were reloaded");
+    memcpy(p->reload_error, status.reload_error, sizeof p->reload_error);
+    p->loaded_s = status.loaded_s;
+    p->looked_ms = now_ms;
+}
+
 static struct peer_socket *peer_socket_new(void *owner)
 {
     struct peer_socket *s = raft_malloc(sizeof *s);

@@ -3,6 +3,7 @@
  * dial.c and listener.c. Raft loop only. */
 #pragma once
 
+#include "raft/events.h"
 #include "tls/tls.h"
 
 #include <uv.h>
@@ -11,7 +12,12 @@
 struct peer_tls {
     struct tls *tls; /* borrowed; NULL: peers talk in plain text */
     struct tls_inbox inbox;
+    uint64_t looked_ms, loaded_s;    /* what was told of the files */
+    char reload_error[TLS_WHY_SIZE]; /* likewise */
 };
+
+/* Tells when the certificate files were reloaded, or cannot be. */
+void peer_tls_beat(struct peer_tls *p, struct events *events, uint64_t now_ms);
 
 /* Whoever is handed @stream frees it (uv_close, then raft_free) by that
  * address. */

@@ -1,4 +1,5 @@
 #include "node/config.h"
+#include "node/config_check.h"
 #include "node/config_value.h"
 
 #include <setjmp.h>
@@ -225,6 +226,39 @@ static void with_tls_any_address_is_bound(void **state)
     node_config_deinit(&c);
 }
 
+#define CLUSTER                                                                \
+    LOOPBACK, "--initial-peers", "a=10.0.0.1:7600", "--peer-address",          \
+        "10.0.0.1:7600"
+
+static void peers_have_their_own_files_or_the_common_ones(void **state)
+{
+    (void)state;
+    struct node_config c;
+    struct tls_files files;
+    assert_int_equal(READ(&c, CLUSTER, "--tls-ca", "ca", "--tls-cert", "cert",
+                          "--tls-key", "key"),
+                     0);
+    assert_true(node_peer_tls(&c, &files));
+    assert_string_equal(files.ca, "ca");
+    assert_string_equal(files.key, "key");
+    assert_true(files.mutual);
+    node_config_deinit(&c);
+    assert_int_equal(READ(&c, CLUSTER, "--tls-ca", "ca", "--peer-tls-cert",
+                          "pcert", "--peer-tls-key", "pkey"),
+                     0);
+    assert_true(node_peer_tls(&c, &files));
+    assert_string_equal(files.ca, "ca");
+    assert_string_equal(files.cert, "pcert");
+    node_config_deinit(&c);
+    /* Gateways' TLS alone does not protect the peer port. */
+    assert_refused(READ(&c, CLUSTER, "--tls-cert", "cert", "--tls-key", "key"),
+                   "--peer-");
+    assert_refused(READ(&c, CLUSTER, "--peer-tls-ca", "ca"), "--peer-tls-cert");
+    assert_refused(
+        READ(&c, CLUSTER, "--peer-tls-cert", "a", "--peer-tls-key", "b"),
+        "--peer-tls-ca");
+}
+
 static void zones_are_names(void **state)
 {
     (void)state;
@@ -328,6 +362,7 @@ int main(void)
         cmocka_unit_test(without_tls_only_loopback_is_bound_unless_told),
         cmocka_unit_test(certificate_and_key_go_together),
         cmocka_unit_test(with_tls_any_address_is_bound),
+        cmocka_unit_test(peers_have_their_own_files_or_the_common_ones),
         cmocka_unit_test(zones_are_names),
         cmocka_unit_test(initial_peers_are_parsed_and_completed),
         cmocka_unit_test(initial_peers_that_cannot_be_are_refused),
