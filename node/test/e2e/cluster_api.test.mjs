@@ -37,6 +37,9 @@ async function ask(node, method, target, body) {
     }, 30000);
 }
 
+const transfer = (node, name) =>
+    ask(node, 'POST', '/api/v1/cluster/leader', { name });
+
 describe('The cluster', () => {
     test('is told with the facts of every node, on every node', async () => {
         for (const by of cluster.nodes) {
@@ -248,6 +251,10 @@ describe('A node that is drained', () => {
         await until('serving', () => serving(drained));
         assert.equal((await drained.get('/readyz', { token: null })).status,
             200);
+        const [other] = cluster.nodes.filter((n) => n !== drained);
+        assert.equal((await transfer(other, drained.name)).status, 200);
+        await until('it leads', async () =>
+            (await cluster.leader()) === drained);
     });
 });
 
@@ -256,6 +263,20 @@ describe('A node that is drained', () => {
 describe('Members', () => {
     const member = (node, name, action) =>
         ask(node, 'POST', `/api/v1/cluster/members/${name}`, { action });
+
+    test('lead when they are asked to, by any node', async () => {
+        for (const wanted of cluster.nodes) {
+            const [by] = cluster.nodes.filter((n) => n !== wanted);
+            const answer = await transfer(by, wanted.name);
+            assert.equal(answer.status, 200, answer.text);
+            await until(`${wanted.name} leads`, async () =>
+                (await cluster.leader()) === wanted);
+        }
+        const before = await cluster.leader();
+        assert.equal((await transfer(before, '')).status, 200);
+        await until('somebody else leads', async () =>
+            (await cluster.leader()) !== before);
+    });
 
     test('that are not there are not found', async () => {
         for (const method of ['POST', 'DELETE']) {
