@@ -15,6 +15,7 @@ export class Authority {
     constructor(folder, name = 'ca') {
         this.folder = folder;
         this.count = 0;
+        this.days = 2; // that the next one lives; -1: it is expired
         this.cert = path.join(folder, `${name}.pem`);
         this.key = path.join(folder, `${name}.key`);
         openssl('req', '-x509', ...newKey, '-keyout', this.key, '-out',
@@ -33,7 +34,8 @@ export class Authority {
         openssl('req', ...newKey, '-keyout', made.key, '-out', `${base}.csr`,
             '-subj', `/CN=${path.basename(base)}`);
         openssl('x509', '-req', '-in', `${base}.csr`, '-CA', this.cert,
-            '-CAkey', this.key, '-CAcreateserial', '-days', '2', '-extfile',
+            '-CAkey', this.key, '-CAcreateserial', '-days',
+            String(this.days), '-extfile',
             `${base}.ext`, '-out', made.cert);
         return made;
     }

@@ -54,18 +54,22 @@ describe('The clock of one of five nodes', { skip }, () => {
             const off = Date.parse(headers.date) - Date.now();
             return Math.abs(off - seconds * 1000) < 60000;
         });
-        await sleep(1500);
+        await sleep(800);
         await ordeal.progress(...cluster.nodes);
     };
 
+    const way = (seconds) => `${seconds > 0 ? '+' : ''}${seconds / HOUR_S} h`;
+
     for (const seconds of [HOUR_S, -HOUR_S, 400 * 24 * HOUR_S]) {
-        const way = `${seconds > 0 ? '+' : ''}${seconds / HOUR_S} h`;
-        test(`of the leader: ${way} and back`, () =>
+        test(`of the leader: ${way(seconds)} and back`, () =>
             ordeal.through(async (leader) => {
                 await jump(leader, seconds);
                 await jump(leader, 0);
             }));
-        test(`of a follower that becomes the leader: ${way} and back`, () =>
+    }
+
+    for (const seconds of [HOUR_S, -HOUR_S]) {
+        test(`of a follower that becomes the leader: ${way(seconds)}`, () =>
             ordeal.through(async (leader, [one, ...others]) => {
                 await jump(one, seconds);
                 await cluster.partition([leader], [one, ...others]);

@@ -110,7 +110,7 @@ export class Node {
     }
 
     args() {
-        const peers = this.cluster.nodes
+        const peers = this.founders()
             .map((node) => `${node.name}=${node.peer}`).join(',');
         const clustered = this.cluster.nodes.length > 1
             ? ['--peer-address', this.peer, '--initial-peers', peers] : [];
@@ -122,6 +122,10 @@ export class Node {
             '--log-format', 'text', ...this.cluster.extraArgs,
             ...this.extraArgs,
         ];
+    }
+
+    founders() {
+        return this.cluster.nodes;
     }
 
     // The program and its arguments; they must end in an exec, so that the

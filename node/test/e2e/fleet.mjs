@@ -105,13 +105,14 @@ export async function makeFleet(cluster, rng, { local = false } = {}) {
         ...common, hostname: `defguard-${i}`, name: `gateway ${i}`,
         keys: half(i),
     }));
-    const bound = !local ? [] : cluster.nodes.map((node, i) =>
-        new NativeGateway({
-            ...common, hostname: `local-${node.name}`, id: `local-${i}`,
-            keys: half(i), nodes: [node],
-        }));
+    const makeLocal = (node) => new NativeGateway({
+        ...common, hostname: `local-${node.name}`, id: `local-${node.name}`,
+        keys: half(cluster.nodes.indexOf(node)), nodes: [node],
+    });
+    const bound = local ? cluster.nodes.map(makeLocal) : [];
     return {
         location, natives: [...natives, ...bound], legacies, local: bound,
+        makeLocal,
     };
 }
 
@@ -128,8 +129,12 @@ export class Watcher {
 
     start() {
         this.running = true;
-        this.done = Promise.all(this.cluster.nodes.map((node) =>
-            this.watch(node)));
+        this.watches = [];
+        for (const node of this.cluster.nodes) this.add(node);
+    }
+
+    add(node) {
+        this.watches.push(this.watch(node));
     }
 
     async watch(node) {
@@ -184,7 +189,7 @@ export class Watcher {
 
     async stop() {
         this.running = false;
-        await this.done;
+        await Promise.all(this.watches);
         this.assertClean();
     }
 }

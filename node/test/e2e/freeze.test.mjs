@@ -6,7 +6,7 @@ import { sleep } from './cluster.mjs';
 import { enterLab } from './netlab.mjs';
 import { Ordeal } from './ordeal.mjs';
 
-const FROZEN_MS = 2500; // several election timeouts
+const FROZEN_MS = 1800; // several election timeouts
 const skip = await enterLab(import.meta.url);
 
 describe('Of five nodes', { skip }, () => {

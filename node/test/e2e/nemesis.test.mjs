@@ -7,7 +7,7 @@ import { sleep } from './cluster.mjs';
 import { enterLab } from './netlab.mjs';
 import { Ordeal } from './ordeal.mjs';
 
-const FAULTS = Number(process.env.HOLDFAST_FAULTS || 8);
+const FAULTS = Number(process.env.HOLDFAST_FAULTS || 6);
 const skip = await enterLab(import.meta.url);
 
 describe(`${FAULTS} random faults of five nodes`, { skip }, () => {

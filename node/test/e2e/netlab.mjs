@@ -8,6 +8,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { Authority, replaceFile } from './certs.mjs';
 import { Cluster, Node, until } from './cluster.mjs';
 
 const INSIDE = 'HOLDFAST_NETLAB';
@@ -86,11 +87,15 @@ export class LabNode extends Node {
         super(cluster, `n${number}`, PORTS, `${SUBNET}.${address}`);
         this.number = number;
         this.hostsFile = path.join(cluster.directory, `${this.name}.hosts`);
-        this.peer = `${this.name}.lab:${PORTS.peer}`;
+        this.peer = `${this.peerHost()}:${PORTS.peer}`;
         this.environment = [];
         this.frozen = false;
         this.freezes = 0;
         this.zone = '';
+    }
+
+    peerHost() {
+        return `${this.name}.lab`;
     }
 
     // A namespace with a cable to the bridge.
@@ -135,7 +140,27 @@ export class LabNode extends Node {
             args[args.indexOf(flag) + 1] = value;
         }
         if (this.zone) args.push('--zone', this.zone);
-        return this.cluster.tls ? args : [...args, '--insecure'];
+        if (this.pki) {
+            for (const [flag, file] of Object.entries(this.pki)) {
+                args.push(`--peer-tls-${flag}`, file);
+            }
+        }
+        return [...args, '--insecure']; // gateways and people: in the clear
+    }
+
+    founders() {
+        return this.cluster.founders;
+    }
+
+    // Shows @certificate (of Authority.issue) and trusts @authority, at once if
+    // it runs.
+    certify(authority, certificate) {
+        const file = (what) => path.join(this.cluster.directory,
+            `${this.name}.${what}.pem`);
+        this.pki = { ca: file('ca'), cert: file('cert'), key: file('key') };
+        replaceFile(authority.cert, this.pki.ca);
+        replaceFile(certificate.key, this.pki.key);
+        replaceFile(certificate.cert, this.pki.cert);
     }
 
     command() {
@@ -168,22 +193,34 @@ export class LabNode extends Node {
 
 export class LabCluster extends Cluster {
     // @zones: of each node; traffic between two zones of which @far(a, b) is
-    // true takes @delayMs each way.
+    // true takes @delayMs each way. @peerTls: nodes talk mutual TLS.
+    // @prepare(node): before its first start.
     static async create({ size = 5, extraArgs = [], label = 'lab', zones = [],
-        far = () => false, delayMs = 40, tls = null, prepare = () => {} } = {}) {
+        far = () => false, delayMs = 40, peerTls = false,
+        prepare = () => {} } = {}) {
         const cluster = new this();
         cluster.setUp(label, extraArgs);
-        Object.assign(cluster, { far, tls });
-        for (let i = 1; i <= size; i++) {
-            const node = new LabNode(cluster, i, i);
-            node.zone = zones[i - 1] ?? '';
-            cluster.nodes.push(node);
-            node.plug();
-            prepare(node);
-        }
-        cluster.writeHosts();
+        Object.assign(cluster, { far, prepare });
+        if (peerTls) cluster.authority = new Authority(cluster.directory);
+        for (let i = 1; i <= size; i++) cluster.addNode(zones[i - 1]);
+        cluster.founders = [...cluster.nodes];
         await cluster.startWan(delayMs);
         return cluster;
+    }
+
+    // One more, which does not run yet. It joins those who founded the cluster.
+    addNode(zone = '') {
+        const number = this.nodes.length + 1;
+        const node = new LabNode(this, number, number);
+        node.zone = zone;
+        this.nodes.push(node);
+        node.plug();
+        if (this.authority) {
+            node.certify(this.authority, this.authority.issue(node.peerHost()));
+        }
+        this.prepare(node);
+        this.writeHosts();
+        return node;
     }
 
     // What the names mean, now; only those of @known mean anything. In place:
@@ -191,7 +228,7 @@ export class LabCluster extends Cluster {
     writeHosts(known = () => true) {
         for (const node of this.nodes) {
             const lines = this.nodes.filter(known).map((other) =>
-                `${this.addressFor(node, other)} ${other.name}.lab\n`);
+                `${this.addressFor(node, other)} ${other.peerHost()}\n`);
             fs.writeFileSync(node.hostsFile,
                 `127.0.0.1 localhost\n${lines.join('')}`);
         }

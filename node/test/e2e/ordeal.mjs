@@ -11,7 +11,7 @@ import { Random, seedFromEnvironment } from './random.mjs';
 const PATIENCE_MS = 60000; // nothing here is about speed on a busy machine
 
 export class Ordeal {
-    // @options: of LabCluster.create, and prepare(node) before the first start.
+    // @options: of LabCluster.create.
     static async start(options) {
         const ordeal = new Ordeal();
         ordeal.rng = new Random(seedFromEnvironment());
@@ -24,6 +24,11 @@ export class Ordeal {
             ordeal.local = fleet.local;
             ordeal.load = new Load(fleet.natives, fleet.legacies, ordeal.rng);
             ordeal.query = { from, location: fleet.location.id };
+            ordeal.makeLocal = (node) => {
+                const agent = fleet.makeLocal(node);
+                ordeal.noteAcks(agent);
+                return agent;
+            };
             for (const agent of fleet.local) ordeal.noteAcks(agent);
             for (const agent of fleet.natives) agent.tick();
             for (const gateway of fleet.legacies) gateway.start();
@@ -51,6 +56,16 @@ export class Ordeal {
             agent.newestAcked = Math.max(agent.newestAcked,
                 entry.batch.sampled_at_ms);
         };
+    }
+
+    // A node that will join, with an agent of its own from now on.
+    addNode(zone) {
+        const node = this.cluster.addNode(zone);
+        this.local.push(this.makeLocal(node));
+        this.load.natives.push(this.local.at(-1));
+        this.watcher.add(node);
+        this.tellAddresses();
+        return node;
     }
 
     // Gateways learn where the nodes are now.

@@ -1,18 +1,21 @@
 // Five nodes, and every way in which a network falls apart: what has a quorum
 // goes on, what has none acknowledges nothing, everybody answers reads, and
-// afterwards nothing is lost and nothing counted twice.
+// afterwards nothing is lost and nothing counted twice. HOLDFAST_PEER_TLS=1:
+// the same between nodes that talk TLS.
 import { after, before, describe, test } from 'node:test';
 import { sleep } from './cluster.mjs';
 import { enterLab } from './netlab.mjs';
 import { Ordeal } from './ordeal.mjs';
 
-const HOLD_MS = 1500;
+const HOLD_MS = 1000;
 const skip = await enterLab(import.meta.url);
 
 describe('A network of five nodes', { skip }, () => {
     let ordeal, cluster;
     before(async () => {
-        ordeal = await Ordeal.start({ label: 'partition' });
+        ordeal = await Ordeal.start({
+            label: 'partition', peerTls: Boolean(process.env.HOLDFAST_PEER_TLS),
+        });
         cluster = ordeal.cluster;
     });
     after(() => ordeal?.end());
