@@ -311,8 +311,13 @@ static bool let_in(struct repl *r, struct knock *k, uint64_t now_ms)
 {
     bool same_address;
     const struct raft_server *old = predecessor(r, k, &same_address);
+    if (old == NULL && repl_member(r, k->raft_id) != NULL) {
+        /* It has what it asked for; if it is removed, that was meant. */
+        k->raft_id = 0;
+        return false;
+    }
     if (old == NULL)
-        return repl_member(r, k->raft_id) == NULL && add_member(r, k, now_ms);
+        return add_member(r, k, now_ms);
     const struct out_link *out = forward_peer(r, old->id);
     const struct member_watch *w = watch_of(r, old->id);
     if (old->id == r->identity.raft_id ||
