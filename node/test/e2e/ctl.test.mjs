@@ -5,7 +5,9 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { Authority } from './certs.mjs';
-import { ADMIN_TOKEN, Cluster, GATEWAY_SECRET, run, until } from './cluster.mjs';
+import {
+    ADMIN_TOKEN, Cluster, GATEWAY_SECRET, run, sleep, until,
+} from './cluster.mjs';
 import { NativeGateway } from './gateways.mjs';
 import { Random } from './random.mjs';
 import { gatewayToken, randomKey } from './wire.mjs';
@@ -124,8 +126,17 @@ describe('holdfastctl', () => {
         assert.match(none.stderr, /No such file or directory/);
     });
 
-    test('drains, and takes part again', async () => {
-        const next = await cluster.leader();
+    test('hands leadership over, and drains', async () => {
+        const leader = await cluster.leader();
+        const next = cluster.nodes.find((node) => node !== leader);
+        const moved = await done(
+            ['leader', 'transfer', next.name, '-w', 'json']);
+        assert.equal(moved.json.leader, next.name);
+        assert.equal(await cluster.leader(), next);
+        const nobody = await ctl(['leader', 'transfer', 'nobody']);
+        assert.equal(nobody.code, 1);
+        assert.match(nobody.stderr, /nobody/);
+
         await done(['drain'], { nodes: [next] });
         await until('the draining node has given leadership away', async () =>
             (await cluster.leader()) !== next);
@@ -151,6 +162,34 @@ describe('holdfastctl', () => {
         await role('voter');
         const none = await ctl(['member', 'remove', 'nobody']);
         assert.equal(none.code, 1);
+    });
+
+    test('brings a new node in, and takes it out', async () => {
+        const { alone, node } = await startAlone('n4',
+            path.join(cluster.directory, 'n4'));
+        try {
+            const words = ['member', 'add', `n4=${node.peer}`];
+            const flags = await done([...words, '--wait', '0']);
+            assert.match(flags.stdout,
+                new RegExp(`--name n4 --peer-address ${node.peer} `));
+            node.extraArgs.push('--initial-peers', cluster.nodes
+                .map((one) => `${one.name}=${one.peer}`).join(','));
+            node.start();
+            const added = await done([...words, '-w', 'json']);
+            assert.match(added.json.role, /^(voter|standby)$/);
+            const list = await done(['member', 'list']);
+            assert.match(list.stdout, /^n4 /m);
+            await done(['member', 'remove', 'n4']);
+            // Its knock of a moment ago must not bring it back.
+            for (let i = 0; i < 20; i++) {
+                const after = await done(['member', 'list', '-w', 'json']);
+                assert.ok(after.json.members.every((member) =>
+                    member.name !== 'n4'), 'n4 is gone');
+                await sleep(100);
+            }
+        } finally {
+            await alone.end();
+        }
     });
 
     test('says who is down, and goes on with the others', async () => {
