@@ -3,7 +3,7 @@
 #include "base/clock.h"
 #include "raft/repl.h"
 
-#include <stdio.h>
+_Static_assert(NODE_NAME_LENGTH_MAX == 63, "store/roster_state.h has it too");
 
 static bool ask(struct repl *r, struct repl_change *c);
 static void run(struct repl *r, enum repl_change_kind kind, const char *name);
@@ -196,39 +196,102 @@ static void on_member_changed(struct repl *r, void *arg, int status,
     finish(r, status, message);
 }
 
-/* The member of this name, or NULL. One whose configuration has no name yet is
- * known by what it said itself. */
 static const struct raft_server *find(const struct repl *r, const char *name)
 {
     const struct raft_configuration *c = &r->raft.configuration;
     for (unsigned i = 0; i < c->n; i++) {
-        const struct out_link *out = forward_peer(r, c->servers[i].id);
         struct repl_peer peer;
-        if (member_address_split(c->servers[i].address, &peer) != 0)
-            continue;
-        if (peer.name[0] == '\0' && c->servers[i].id == r->identity.raft_id)
-            memcpy(peer.name, r->name, sizeof peer.name);
-        else if (peer.name[0] == '\0' && out != NULL)
-            memcpy(peer.name, out->name, sizeof peer.name);
+        repl_peer_of(r, &c->servers[i], &peer);
         if (strcmp(peer.name, name) == 0)
             return &c->servers[i];
     }
     return NULL;
 }
 
-static int begin_assign(struct repl *r, const struct raft_server *server,
-                        int role, struct errmsg *e)
+static void assign(struct repl *r)
 {
-    if (server->role == role) {
-        finish(r, 0, "it has this role already");
-        return 0;
+    struct changes *s = &r->changes;
+    const struct raft_server *server = repl_member(r, s->target);
+    if (server != NULL && server->role == s->role) {
+        finish(r, 0, "it has this role");
+        return;
     }
-    if (role == RAFT_VOTER &&
-        !membership_is_healthy(r, server->id, clock_mono_ms()))
+    struct errmsg e = {""};
+    int rv = membership_change(r, MEMBER_ASSIGN, s->target, s->role,
+                               on_member_changed, NULL, &e);
+    if (rv != 0)
+        finish(r, rv, e.text);
+}
+
+static void on_recorded(struct errand *errand)
+{
+    struct changes *s = CONTAINER_OF(errand, struct changes, recorded);
+    struct repl *r = CONTAINER_OF(s, struct repl, changes);
+    s->recording = false;
+    if (!s->busy)
+        return; /* it was closed meanwhile */
+    enum outcome_code code = s->wish.outcome.code;
+    if (s->wish_status != 0)
+        finish(r, s->wish_status, "it could not be recorded");
+    else if (code != OUTCOME_TAKEN && code != OUTCOME_DUPLICATE)
+        finish(r, ERR_DENIED,
+               "too many members are demoted: promote some of them first");
+    else
+        assign(r);
+}
+
+/* Loop or applier. */
+static void on_wish_done(struct submission *wish, int status)
+{
+    struct changes *s = CONTAINER_OF(wish, struct changes, wish);
+    struct repl *r = CONTAINER_OF(s, struct repl, changes);
+    s->wish_status = status;
+    s->recorded.run = on_recorded;
+    mailbox_push(&r->errands, &s->recorded.letter);
+}
+
+/* The wish goes into the log first, so that the next leader knows it too. */
+static int record(struct repl *r, const char *name, enum member_wish wish,
+                  struct errmsg *e)
+{
+    struct changes *s = &r->changes;
+    if (s->recording)
+        return errmsg_set(e, ERR_AGAIN, "another change is under way");
+    if (store_level(r->store) < store_level_of(RECORD_MEMBER))
+        return errmsg_set(e, ERR_DENIED,
+                          "the cluster is at feature level %u and cannot "
+                          "remember it before %u: upgrade every node first",
+                          store_level(r->store), store_level_of(RECORD_MEMBER));
+    buf_clear(&s->record);
+    record_put_member(&s->record, name, wish);
+    if (buf_failed(&s->record))
+        return errmsg_set(e, ERR_AGAIN, "out of memory");
+    s->wish = (struct submission){.record = buf_bytes(&s->record),
+                                  .done = on_wish_done};
+    s->recording = true;
+    repl_submit(r, &s->wish);
+    return 0;
+}
+
+static int begin_promote(struct repl *r, const char *name, struct errmsg *e)
+{
+    struct changes *s = &r->changes;
+    s->role = RAFT_VOTER;
+    if (!membership_is_healthy(r, s->target, clock_mono_ms()))
         return errmsg_set(e, ERR_DENIED,
                           "it does not answer, or has no room on its disk");
-    return membership_change(r, MEMBER_ASSIGN, server->id, role,
-                             on_member_changed, NULL, e);
+    if (store_wish(r->store, name) != WISH_AUTO)
+        return record(r, name, WISH_AUTO, e);
+    assign(r);
+    return 0;
+}
+
+static int begin_demote(struct repl *r, const char *name, struct errmsg *e)
+{
+    struct changes *s = &r->changes;
+    s->role = RAFT_STANDBY;
+    int rv = membership_check(r, MEMBER_ASSIGN, s->target, RAFT_STANDBY, e);
+    return rv != 0 ? rv : record(r, name, WISH_STANDBY, e);
 }
 
 static void on_transferred(void *arg, int status, const char *message)
@@ -258,16 +321,17 @@ static void run(struct repl *r, enum repl_change_kind kind, const char *name)
         finish(r, ERR_NOTFOUND, e.text);
         return;
     }
+    r->changes.target = server != NULL ? server->id : 0;
     switch (kind) {
     case REPL_REMOVE:
         rv = membership_change(r, MEMBER_REMOVE, server->id, RAFT_SPARE,
                                on_member_changed, NULL, &e);
         break;
     case REPL_PROMOTE:
-        rv = begin_assign(r, server, RAFT_VOTER, &e);
+        rv = begin_promote(r, name, &e);
         break;
     case REPL_DEMOTE:
-        rv = begin_assign(r, server, RAFT_STANDBY, &e);
+        rv = begin_demote(r, name, &e);
         break;
     case REPL_TRANSFER:
         rv = begin_transfer(r, server, &e);
@@ -275,4 +339,9 @@ static void run(struct repl *r, enum repl_change_kind kind, const char *name)
     }
     if (rv != 0)
         finish(r, rv, e.text);
+}
+
+void changes_deinit(struct repl *r)
+{
+    buf_deinit(&r->changes.record);
 }

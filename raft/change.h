@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "raft/errand.h"
 #include "raft/frame.h"
 
 struct repl;
@@ -25,6 +26,13 @@ struct changes {
 
     /* the leader's: the one under way */
     bool busy;
+    struct errand recorded; /* the wish is in the log: back to the loop */
+    struct submission wish;
+    int wish_status;
+    struct buf record;
+    bool recording; /* the wish is under way */
+    uint64_t target;
+    int role;
     struct repl_change *local; /* asked for here; or, if NULL… */
     uint64_t peer_id, peer_request;
 };
@@ -46,3 +54,6 @@ void changes_link_closed(struct repl *r, uint64_t peer_id);
 
 /* Ends all with ERR_CLOSED. */
 void changes_close(struct repl *r);
+
+/* After both threads have ended. */
+void changes_deinit(struct repl *r);

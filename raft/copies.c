@@ -243,6 +243,9 @@ static int make_copy(struct making *m, const struct bulk_request *request,
                         "here");
     if (rv == 0 && out->seed.index < request->index)
         rv = errmsg_set(e, ERR_AGAIN, "this node is behind as well");
+    /* A seed says 0 for "all": a store before its first command is none. */
+    if (rv == 0 && store_applied_index(c->repl->store) == 0)
+        rv = errmsg_set(e, ERR_AGAIN, "nothing was written here yet");
     if (rv == 0)
         rv = check_room(c, e);
     while (rv == 0 && out->copy_id == 0)

@@ -42,6 +42,21 @@ uint64_t repl_configuration_index(const struct repl *r)
                : r->raft.configuration_committed_index;
 }
 
+void repl_peer_of(const struct repl *r, const struct raft_server *server,
+                  struct repl_peer *out)
+{
+    if (member_address_split(server->address, out) != 0)
+        *out = (struct repl_peer){0};
+    const struct out_link *link = forward_peer(r, server->id);
+    if (out->name[0] == '\0' && server->id == r->identity.raft_id)
+        memcpy(out->name, r->name, sizeof out->name);
+    else if (out->name[0] == '\0' && link != NULL)
+        memcpy(out->name, link->name, sizeof out->name);
+    for (size_t i = 0; i < r->initial_count && out->name[0] == '\0'; i++)
+        if (strcmp(r->initial[i].address, out->address) == 0)
+            memcpy(out->name, r->initial[i].name, sizeof out->name);
+}
+
 /* A member; or one that we cannot know of yet, because it joined while we were
  * away: it may lead, and we learn of it only from the log that it sends. One
  * that was removed has an older configuration than those who removed it. */
@@ -93,6 +108,14 @@ static void judge(void *arg, const struct hello *hello,
 {
     struct repl *r = arg;
     introduce(r, hello, answer);
+    if (hello->channel != HELLO_PROBE && hello->level < store_level(r->store)) {
+        answer->code = HELLO_TOO_OLD;
+        snprintf(answer->text, sizeof answer->text,
+                 "the cluster is at feature level %u, this node speaks %u: "
+                 "upgrade it",
+                 store_level(r->store), hello->level);
+        return;
+    }
     if (hello->channel == HELLO_JOIN && answer->leads)
         membership_knock(r, hello);
     if (hello_ends_with_answer(hello->channel))

@@ -25,11 +25,8 @@ static void enter(struct repl *r)
                 "it is here this node does not vote");
 }
 
-/* Weak: the tests of membership put their own in its place. */
-__attribute__((weak)) int fetch_begin(struct repl *r,
-                                      const uint8_t cluster_id[CLUSTER_ID_SIZE],
-                                      const char *const members[], size_t count,
-                                      struct errmsg *e)
+int fetch_begin(struct repl *r, const uint8_t cluster_id[CLUSTER_ID_SIZE],
+                const char *const members[], size_t count, struct errmsg *e)
 {
     struct fetch_note *note = &r->fetch.note;
     *note = (struct fetch_note){0};

@@ -139,6 +139,7 @@ static void on_dialed(void *arg, uv_stream_t *stream,
     }
     out->failures = 0;
     out->silent_beats = 0;
+    out->facts_ms = 0; /* it may be another version now */
     memcpy(out->name, answer->name, sizeof out->name);
     link_open(&out->link, stream);
     ping(out, now);
@@ -328,23 +329,24 @@ static void order_done(struct submission *s, int status)
 /* A record that cannot be read, or is of a kind that a newer follower knows and
  * this node does not, must never reach the log: every replica would stop on it,
  * again at every start. */
-static bool record_is_sound(struct bytes bytes)
+static int check_record(struct repl *r, struct bytes bytes)
 {
     struct reader reader = reader_of(bytes);
     struct record record;
     if (bytes.size > RECORD_SIZE_MAX || record_next(&reader, &record) != 1 ||
-        reader.size != 0 || !store_knows(record.kind))
-        return false;
-    if (record.kind != RECORD_NATIVE_BATCH &&
-        record.kind != RECORD_LEGACY_BATCH)
-        return true;
+        reader.size != 0)
+        return ERR_INVALID;
+    int rv = level_admits(r, record.kind);
+    if (rv != 0 || (record.kind != RECORD_NATIVE_BATCH &&
+                    record.kind != RECORD_LEGACY_BATCH))
+        return rv;
     struct batch_reader batch;
     struct batch_head head;
     struct batch_peer peer;
-    int rv = batch_open(&batch, &record, &head);
+    rv = batch_open(&batch, &record, &head);
     while (rv >= 0 && (rv = batch_next(&batch, &peer)) == 1)
         continue;
-    return rv == 0;
+    return rv == 0 ? 0 : ERR_INVALID;
 }
 
 static int on_submit(struct in_link *in, const struct frame *frame)
@@ -365,8 +367,9 @@ static int on_submit(struct in_link *in, const struct frame *frame)
     o->submission.record = (struct bytes){o->record, size};
     in->orders++;
     in->order_bytes += size;
-    if (!record_is_sound(frame->record))
-        order_done(&o->submission, ERR_INVALID);
+    int refused = check_record(in->repl, frame->record);
+    if (refused != 0)
+        order_done(&o->submission, refused);
     else
         submit_order(in->repl, &o->submission);
     if (in->order_bytes > FORWARD_BYTES_MAX && !in->paused) {

@@ -317,6 +317,7 @@ static void on_beat(uv_timer_t *beat)
     forward_set_members(r);
     forward_beat(r, now);
     membership_beat(r, now);
+    level_beat(r, now);
     stranger_beat(r, now);
     guard_beat(&r->guard, raft_last_index(&r->raft), now);
     snapshot_beat(r);

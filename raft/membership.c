@@ -10,6 +10,7 @@ enum { MOVED_MS_MIN = 10 * 1000 };
 
 static void look(struct repl *r, uint64_t now_ms);
 static bool let_in(struct repl *r, struct knock *k, uint64_t now_ms);
+static bool obey_wishes(struct repl *r);
 static bool raise_spares(struct repl *r, uint64_t now_ms);
 static bool raise_standby(struct repl *r, uint64_t now_ms);
 static bool relieve_voter(struct repl *r, uint64_t now_ms);
@@ -59,7 +60,8 @@ void membership_beat(struct repl *r, uint64_t now_ms)
     for (size_t i = 0; i < KNOCKS_MAX; i++)
         if (m->knocks[i].raft_id != 0 && let_in(r, &m->knocks[i], now_ms))
             return;
-    if (!raise_spares(r, now_ms) && !raise_standby(r, now_ms))
+    if (!obey_wishes(r) && !raise_spares(r, now_ms) &&
+        !raise_standby(r, now_ms))
         (void)relieve_voter(r, now_ms);
 }
 
@@ -216,17 +218,14 @@ static const char *role_name(int role)
                                   : "a spare";
 }
 
-int membership_change(struct repl *r, enum member_change change, uint64_t id,
-                      int role, membership_fn *done, void *arg,
-                      struct errmsg *e)
+int membership_check(struct repl *r, enum member_change change, uint64_t id,
+                     int role, struct errmsg *e)
 {
-    struct membership *m = &r->membership;
-    const struct raft_server *server = repl_member(r, id);
     if (!repl_may_propose(r))
         return errmsg_set(e, ERR_AGAIN, "this node does not lead");
-    if (m->changing)
+    if (r->membership.changing)
         return errmsg_set(e, ERR_AGAIN, "another change is under way");
-    if (server == NULL)
+    if (repl_member(r, id) == NULL)
         return errmsg_set(e, ERR_DENIED, "it is no member");
     if (id == r->identity.raft_id && role != RAFT_VOTER)
         return errmsg_set(e, ERR_DENIED,
@@ -235,16 +234,27 @@ int membership_change(struct repl *r, enum member_change change, uint64_t id,
         return errmsg_set(e, ERR_DENIED,
                           "fewer healthy voters than a quorum would be left: "
                           "bring the others back first");
+    return 0;
+}
+
+int membership_change(struct repl *r, enum member_change change, uint64_t id,
+                      int role, membership_fn *done, void *arg,
+                      struct errmsg *e)
+{
+    struct membership *m = &r->membership;
+    int rv = membership_check(r, change, id, role, e);
+    if (rv != 0)
+        return rv;
+    const struct raft_server *server = repl_member(r, id);
     struct repl_peer peer;
-    if (member_address_split(server->address, &peer) != 0)
-        peer = (struct repl_peer){0};
+    repl_peer_of(r, server, &peer);
     const char *name = peer.name[0] != '\0' ? peer.name : peer.address;
     if (change == MEMBER_REMOVE)
         snprintf(m->doing, sizeof m->doing, "%.64s is removed", name);
     else
         snprintf(m->doing, sizeof m->doing, "%.64s is %s now", name,
                  role_name(role));
-    int rv = request_change(r, change, id, role, NULL);
+    rv = request_change(r, change, id, role, NULL);
     if (rv != 0)
         return change_failed(r, rv, e);
     m->changing = true;
@@ -295,8 +305,7 @@ predecessor(const struct repl *r, const struct knock *k, bool *same_address)
     const struct raft_configuration *c = &r->raft.configuration;
     for (unsigned i = 0; i < c->n; i++) {
         struct repl_peer peer;
-        if (member_address_split(c->servers[i].address, &peer) != 0)
-            continue;
+        repl_peer_of(r, &c->servers[i], &peer);
         *same_address = strcmp(peer.address, k->peer.address) == 0;
         bool same_name = strcmp(peer.name, k->peer.name) == 0;
         bool same_id = c->servers[i].id == k->raft_id;
@@ -352,6 +361,27 @@ static bool let_in(struct repl *r, struct knock *k, uint64_t now_ms)
     return false;
 }
 
+static enum member_wish wish_of(const struct repl *r,
+                                const struct raft_server *server)
+{
+    struct repl_peer peer;
+    repl_peer_of(r, server, &peer);
+    return store_wish(r->store, peer.name);
+}
+
+/* A demotion whose leader was lost between the wish and the change. */
+static bool obey_wishes(struct repl *r)
+{
+    const struct raft_configuration *c = &r->raft.configuration;
+    for (unsigned i = 0; i < c->n; i++)
+        if (c->servers[i].role == RAFT_VOTER &&
+            c->servers[i].id != r->identity.raft_id && !r->changes.busy &&
+            wish_of(r, &c->servers[i]) == WISH_STANDBY &&
+            autopilot(r, MEMBER_ASSIGN, c->servers[i].id, RAFT_STANDBY))
+            return true;
+    return false;
+}
+
 /* Rule 3: it has a store and runs raft (or it would take no link), so it can
  * go on with the log. */
 static bool raise_spares(struct repl *r, uint64_t now_ms)
@@ -379,7 +409,8 @@ static bool is_eligible(struct repl *r, const struct raft_server *server,
 {
     return server->role == RAFT_STANDBY &&
            is_caught_up(r, server->id, now_ms) &&
-           membership_is_healthy(r, server->id, now_ms);
+           membership_is_healthy(r, server->id, now_ms) &&
+           wish_of(r, server) == WISH_AUTO;
 }
 
 static unsigned voters_in_zone(struct repl *r, const char *zone)

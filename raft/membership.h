@@ -68,6 +68,10 @@ void membership_knock(struct repl *r, const struct hello *hello);
 /* Looks after the members, if this node leads and is ready. */
 void membership_beat(struct repl *r, uint64_t now_ms);
 
+/* Whether membership_change would be refused now. */
+NODISCARD int membership_check(struct repl *r, enum member_change change,
+                               uint64_t id, int role, struct errmsg *e);
+
 /* Removes @id, or gives it @role (libraft's). 0: @done will be called (never
  * inside this call; it may be NULL). ERR_AGAIN: not now. ERR_DENIED: never like
  * this; the message says why. */

@@ -13,6 +13,7 @@
 #include "raft/guard.h"
 #include "raft/identity.h"
 #include "raft/leader_gone.h"
+#include "raft/level.h"
 #include "raft/listener.h"
 #include "raft/membership.h"
 #include "raft/serving.h"
@@ -89,6 +90,7 @@ struct repl {
     struct bootstrap bootstrap;
     struct membership membership;
     struct changes changes;
+    struct level_raise raise;
     struct guard guard;
     struct raft_fsm fsm;
     struct raft raft;
@@ -167,6 +169,11 @@ void snapshot_init(struct repl *r);
 
 /* Sets libraft's thresholds by the bytes in the log. */
 void snapshot_beat(struct repl *r);
+
+/* Name and address of a server; where its configuration has no name, what it
+ * said itself, or the list of founders. */
+void repl_peer_of(const struct repl *r, const struct raft_server *server,
+                  struct repl_peer *out);
 
 /* Says once a minute that this node was removed. */
 void stranger_beat(struct repl *r, uint64_t now_ms);

@@ -65,6 +65,11 @@ static int open_all(struct repl *r, const struct repl_options *o,
         rv = listener_open(&r->listener, o->peer_bind, &r->port, e);
     if (rv != 0)
         return rv;
+    if (store_level(r->store) > r->level)
+        return errmsg_set(e, ERR_NEWER,
+                          "%s: the cluster has agreed on feature level %u, "
+                          "this version speaks %u: start a newer one",
+                          r->data_dir, store_level(r->store), r->level);
     check_file_system(r);
     rv = space_init(&r->space, r->data_dir, o->disk_reserve, &r->events, e);
     if (rv != 0)
@@ -141,6 +146,8 @@ void repl_stop(struct repl *r)
     uv_close((uv_handle_t *)&r->wake, NULL);
     uv_run(&r->loop, UV_RUN_DEFAULT);
     submit_deinit(r);
+    level_deinit(r);
+    changes_deinit(r);
     if (uv_loop_close(&r->loop) != 0) {
         /* Cut short in the middle of a snapshot, libraft may leave a handle
          * open. That is after a failure, the process ends: keep the memory. */

@@ -102,7 +102,9 @@ struct submission {
      * ERR_AGAIN: certainly not submitted (no leader, or overload).
      * ERR_UNKNOWN: may or may not have been committed (leadership or link
      * lost). The counting rules make submitting batches again harmless; a
-     * configuration command must be looked up instead. ERR_CLOSED: stopping. */
+     * configuration command must be looked up instead. ERR_NEWER: the cluster
+     * has not agreed on the feature level of such a record; some node must be
+     * upgraded first. ERR_INVALID: no record. ERR_CLOSED: stopping. */
     void (*done)(struct submission *s, int status);
     struct outcome outcome;
     struct submission *next; /* private to the replica while it is submitted */

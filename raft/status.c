@@ -20,20 +20,6 @@ static const char *role_text(int role)
     }
 }
 
-/* A configuration of before has no names: the peer itself, or the list of
- * founders, may know. */
-static void fill_name(struct repl *r, struct repl_node_status *node,
-                      const struct out_link *out)
-{
-    if (node->id == r->identity.raft_id)
-        memcpy(node->name, r->name, sizeof node->name);
-    else if (out != NULL && out->name[0] != '\0')
-        memcpy(node->name, out->name, sizeof node->name);
-    for (size_t i = 0; i < r->initial_count && node->name[0] == '\0'; i++)
-        if (strcmp(r->initial[i].address, node->address) == 0)
-            memcpy(node->name, r->initial[i].name, sizeof node->name);
-}
-
 static void fill_node(struct repl *r, struct repl_node_status *node,
                       const struct raft_server *server, uint64_t now_ms)
 {
@@ -46,12 +32,9 @@ static void fill_node(struct repl *r, struct repl_node_status *node,
         .connected = self || (out != NULL && link_is_open(&out->link)),
     };
     struct repl_peer peer;
-    if (member_address_split(server->address, &peer) == 0) {
-        memcpy(node->name, peer.name, sizeof node->name);
-        memcpy(node->address, peer.address, sizeof node->address);
-    }
-    if (node->name[0] == '\0')
-        fill_name(r, node, out);
+    repl_peer_of(r, server, &peer);
+    memcpy(node->name, peer.name, sizeof node->name);
+    memcpy(node->address, peer.address, sizeof node->address);
     if (self) {
         node->facts_ms = now_ms;
         status_facts(r, now_ms, &node->facts);
@@ -175,6 +158,7 @@ void status_refresh(struct repl *r, uint64_t now_ms)
         s.fetch_total = atomic_load(&r->fetch.receive.total);
     }
     s.draining = r->succession.draining;
+    s.level = store_level(r->store);
     s.pending = r->submitter.waiting.count + r->submitter.orders.count +
                 r->submitter.proposal_count + forward_pending(r);
     s.failed = r->failed;

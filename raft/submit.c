@@ -130,10 +130,13 @@ void submit_collect(struct repl *r)
         next = l->next;
         struct submission *s = CONTAINER_OF(l, struct submission, letter);
         s->arrived_ms = now;
+        int refused;
         if (stopping)
             submit_end(r, s, ERR_CLOSED);
         else if (s->record.size == 0 || s->record.size > RECORD_SIZE_MAX)
             submit_end(r, s, ERR_INVALID);
+        else if ((refused = level_admits(r, record_kind_of(s->record))) != 0)
+            submit_end(r, s, refused);
         else if (r->submitter.waiting.bytes + s->record.size >
                  SUBMIT_QUEUE_BYTES_MAX)
             submit_end(r, s, ERR_AGAIN);

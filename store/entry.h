@@ -26,7 +26,7 @@ enum {
 
 /* What a node can read and do; the cluster agrees on the level that all of its
  * members speak. Each record kind has the level that introduced it. */
-enum { LEVEL_OLDEST = 1, LEVEL_NEWEST = 1 };
+enum { LEVEL_OLDEST = 1, LEVEL_NEWEST = 2 };
 
 enum record_kind {
     RECORD_NATIVE_BATCH = 1, /* rule 1: session and sequence */
@@ -42,7 +42,9 @@ enum record_kind {
     RECORD_DEVICE_DELETE = 22,
     RECORD_TOKEN_CREATE = 23,
     RECORD_TOKEN_REVOKE = 24,
+    RECORD_MEMBER = 25, /* level 2: what an operator wishes of a member */
     RECORD_DIGEST = 32, /* every node computes its digest at this index */
+    RECORD_LEVEL = 33,  /* the cluster's feature level rises */
 };
 
 /* What became of one record, decided by apply and by nothing else. */
@@ -88,6 +90,12 @@ struct record {
 /* 1 and a record, 0 at the end, ERR_CORRUPT. Kinds that we do not know are
  * returned as they are. */
 NODISCARD int record_next(struct reader *records, struct record *record);
+
+/* The kind of a framed record that is not empty. */
+static inline enum record_kind record_kind_of(struct bytes record)
+{
+    return (enum record_kind)record.data[0];
+}
 
 /* A record with this body, framed as an entry holds it. A body that passes
  * RECORD_SIZE_MAX fails @out. */

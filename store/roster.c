@@ -33,6 +33,7 @@ int roster_create(struct roster **out)
         free(r);
         return ERR_NOMEM;
     }
+    roster_set_level(r, LEVEL_OLDEST);
     id_table_init(&r->locations);
     id_table_init(&r->devices);
     id_table_init(&r->gateways);

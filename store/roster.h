@@ -21,6 +21,7 @@ enum {
     API_TOKEN_HASH_SIZE = 32,
     CLUSTER_ID_SIZE = 16,
     JOURNAL_CHANGES_MAX = 4096,
+    WISHES_MAX = 32, /* members of which an operator wishes something */
 };
 
 struct location {
@@ -80,6 +81,13 @@ struct settings {
     uint64_t retain_minute_s, retain_hour_s, retain_day_s; /* 0 = for ever */
 };
 
+/* What an operator wishes of a member; by its name, which survives the loss of
+ * its directory. */
+enum member_wish {
+    WISH_AUTO,    /* the autopilot decides */
+    WISH_STANDBY, /* it was demoted and stays so */
+};
+
 struct api_token {
     uint32_t id;
     char *name;                        /* owned */
@@ -110,6 +118,12 @@ const struct api_token *roster_next_api_token(const struct roster *r,
 /* The device's place in a location; NULL if it has none there. */
 const struct attachment *device_attachment(const struct device *d,
                                            uint32_t location);
+
+enum member_wish roster_wish(const struct roster *r, const char *name);
+
+/* The feature level that the cluster agreed on. Any thread, without the lock.
+ */
+unsigned roster_level(const struct roster *r);
 
 struct roster_counts {
     uint32_t locations, devices, gateways;
@@ -200,6 +214,11 @@ void record_put_device_delete(struct buf *out, uint32_t id);
 void record_put_token_create(struct buf *out, const char *name,
                              const uint8_t hash[API_TOKEN_HASH_SIZE]);
 void record_put_token_revoke(struct buf *out, uint32_t id);
+/* LIMIT: WISHES_MAX are there. DUPLICATE: it was so before. */
+void record_put_member(struct buf *out, const char *name,
+                       enum member_wish wish);
+/* DUPLICATE: the cluster is there already. */
+void record_put_level(struct buf *out, unsigned level);
 
 /* --- the applier's side ----------------------------------------------------
  */

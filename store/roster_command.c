@@ -429,6 +429,10 @@ static int apply_body(struct command *c, enum record_kind kind)
         return apply_token_create(c);
     case RECORD_TOKEN_REVOKE:
         return apply_token_revoke(c);
+    case RECORD_LEVEL:
+        return finish(c, roster_apply_level(c->r, &c->body), 0);
+    case RECORD_MEMBER:
+        return finish(c, roster_apply_member(c->r, &c->body), 0);
     default:
         return finish(c, OUTCOME_INVALID, 0);
     }

@@ -19,6 +19,7 @@ enum row_kind {
     ROW_DEVICE = 4,
     ROW_GATEWAY = 5,
     ROW_TOKEN = 6,
+    ROW_MEMBERS = 7, /* id 0 */
 };
 
 /* --- writing ------------------------------------------------------------- */
@@ -112,6 +113,7 @@ static const struct id_table *table_of(const struct roster *r,
         return &r->tokens;
     case ROW_SEQUENCES:
     case ROW_SETTINGS:
+    case ROW_MEMBERS:
         break;
     }
     return NULL;
@@ -125,7 +127,8 @@ static void put_row(struct buf *out, const struct roster *r, enum row_kind kind,
     const void *object = table == NULL ? NULL : id_table_get(table, id);
     buf_clear(out);
     if ((table != NULL && object == NULL) ||
-        (kind == ROW_SETTINGS && !r->settings.present))
+        (kind == ROW_SETTINGS && !r->settings.present) ||
+        (kind == ROW_MEMBERS && !roster_has_members(r)))
         return;
     buf_put_u8(out, ROW_VERSION);
     switch (kind) {
@@ -146,6 +149,9 @@ static void put_row(struct buf *out, const struct roster *r, enum row_kind kind,
         break;
     case ROW_TOKEN:
         put_token(out, object);
+        break;
+    case ROW_MEMBERS:
+        roster_put_members(out, r);
         break;
     }
 }
@@ -175,6 +181,8 @@ int roster_each_dirty(struct roster *r, roster_row_fn *fn, void *arg)
              id = id_table_next_marked(t, id))
             rc = hand_over(r, &scratch, (enum row_kind)kind, id, fn, arg);
     }
+    if (rc == 0 && r->members_dirty)
+        rc = hand_over(r, &scratch, ROW_MEMBERS, 0, fn, arg);
     buf_deinit(&scratch);
     return rc;
 }
@@ -192,6 +200,8 @@ int roster_each_row(const struct roster *r, roster_row_fn *fn, void *arg)
                 rc = hand_over(r, &scratch, (enum row_kind)kind, id, fn, arg);
         }
     }
+    if (rc == 0 && roster_has_members(r))
+        rc = hand_over(r, &scratch, ROW_MEMBERS, 0, fn, arg);
     buf_deinit(&scratch);
     return rc;
 }
@@ -200,6 +210,7 @@ void roster_flushed(struct roster *r)
 {
     r->sequences_dirty = false;
     r->settings_dirty = false;
+    r->members_dirty = false;
     id_table_unmark_all(&r->locations);
     id_table_unmark_all(&r->devices);
     id_table_unmark_all(&r->gateways);
@@ -418,6 +429,8 @@ static int load_body(struct roster *r, uint8_t kind, uint32_t id,
         return load_gateway(r, id, in);
     case ROW_TOKEN:
         return load_token(r, id, in);
+    case ROW_MEMBERS:
+        return roster_load_members(r, in);
     default:
         return ERR_CORRUPT;
     }
@@ -439,7 +452,7 @@ int roster_load_row(struct roster *r, uint8_t kind, uint32_t id,
 {
     struct reader in = reader_of(row);
     uint8_t version = reader_u8(&in);
-    if (version > ROW_VERSION)
+    if (version > ROW_VERSION || kind > ROW_MEMBERS)
         return errmsg_set(e, ERR_NEWER,
                           "roster row %u/%u has version %u, this program "
                           "knows %d: run a newer one",
@@ -448,6 +461,11 @@ int roster_load_row(struct roster *r, uint8_t kind, uint32_t id,
     int rc = version == 0 || !id_is_good(r, kind, id)
                  ? ERR_CORRUPT
                  : load_body(r, kind, id, &in);
+    if (rc == ERR_NEWER)
+        return errmsg_set(e, rc,
+                          "the cluster has agreed on a feature level above %d: "
+                          "run a newer version",
+                          LEVEL_NEWEST);
     if (rc == 0 && (in.failed || in.size > 0))
         rc = ERR_CORRUPT;
     if (rc != 0)

@@ -186,6 +186,21 @@ void record_put_token_create(struct buf *out, const char *name,
     put_command(out, RECORD_TOKEN_CREATE, &body);
 }
 
+void record_put_member(struct buf *out, const char *name, enum member_wish wish)
+{
+    struct buf body = begin_command();
+    buf_put_u8(&body, (uint8_t)wish);
+    put_text(&body, name);
+    put_command(out, RECORD_MEMBER, &body);
+}
+
+void record_put_level(struct buf *out, unsigned level)
+{
+    struct buf body = begin_command();
+    buf_put_varint(&body, level);
+    put_command(out, RECORD_LEVEL, &body);
+}
+
 void record_put_token_revoke(struct buf *out, uint32_t id)
 {
     put_id_command(out, RECORD_TOKEN_REVOKE, id);

@@ -1,7 +1,8 @@
 /* The inside of the roster, shared by its parts: roster.c (life, lock, look
  * ups), roster_command.c (what commands do), roster_device.c (attachments and
- * unclaimed devices), roster_gateway.c (who reports), roster_spec.c (bodies of
- * commands), roster_row.c (rows), journal.c (changes). */
+ * unclaimed devices), roster_gateway.c (who reports), roster_member.c (nodes),
+ * roster_spec.c (bodies of commands), roster_row.c (rows), journal.c (changes).
+ */
 #pragma once
 
 #include "store/id_table.h"
@@ -10,21 +11,48 @@
 #include "store/roster.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
+
+struct members {
+    unsigned level; /* at least LEVEL_OLDEST */
+    size_t count;
+    struct member_row {
+        char name[64]; /* as long as a node's name may be */
+        enum member_wish wish;
+    } rows[WISHES_MAX]; /* by name; none is WISH_AUTO */
+};
 
 struct roster {
     pthread_rwlock_t lock;
 
     /* changed by the applier under the write lock, read under the read lock */
     struct settings settings;
+    struct members members;
     struct id_table locations, devices, gateways, tokens;
     struct key_index device_keys;        /* public key -> device */
     struct key_index gateway_identities; /* location, kind, names -> gateway */
     struct journal journal;
 
+    atomic_uint level_seen; /* members.level, for any thread */
+
     /* the applier's alone */
-    bool settings_dirty;
+    bool settings_dirty, members_dirty;
     bool sequences_dirty; /* an id was given out */
 };
+
+/* --- roster_member.c ------------------------------------------------------ */
+
+void roster_set_level(struct roster *r, unsigned level);
+/* Bodies after their version. */
+enum outcome_code roster_apply_level(struct roster *r, struct reader *body);
+enum outcome_code roster_apply_member(struct roster *r, struct reader *body);
+/* Is there anything to write? */
+bool roster_has_members(const struct roster *r);
+void roster_put_members(struct buf *out, const struct roster *r);
+/* ERR_CORRUPT; ERR_NEWER: the cluster's level is above LEVEL_NEWEST. */
+NODISCARD int roster_load_members(struct roster *r, struct reader *in);
+
+/* --- roster.c ------------------------------------------------------------- */
 
 /* Applier, around every change. */
 void roster_write_lock(struct roster *r);

@@ -84,15 +84,19 @@ static struct outcome *next_outcome(struct store *s, size_t count)
     return &s->outcomes[count];
 }
 
-/* Who takes a record: the one list of the kinds that this version knows. */
-enum taker { NOBODY, BY_COUNTING, BY_ROSTER, BY_ENTRY };
+/* Who takes a record, and since which level: the one list of the kinds that
+ * this version knows. */
+struct taker {
+    enum { NOBODY, BY_COUNTING, BY_ROSTER, BY_ENTRY } who;
+    unsigned level;
+};
 
-static enum taker taker_of(enum record_kind kind)
+static struct taker taker_of(enum record_kind kind)
 {
     switch ((unsigned)kind) {
     case RECORD_NATIVE_BATCH:
     case RECORD_LEGACY_BATCH:
-        return BY_COUNTING;
+        return (struct taker){BY_COUNTING, 1};
     case RECORD_SETTINGS:
     case RECORD_LOCATION_CREATE:
     case RECORD_LOCATION_CHANGE:
@@ -102,18 +106,34 @@ static enum taker taker_of(enum record_kind kind)
     case RECORD_DEVICE_DELETE:
     case RECORD_TOKEN_CREATE:
     case RECORD_TOKEN_REVOKE:
-        return BY_ROSTER;
+    case RECORD_LEVEL:
+        return (struct taker){BY_ROSTER, 1};
+    case RECORD_MEMBER:
+        return (struct taker){BY_ROSTER, 2};
     case RECORD_TICK:
     case RECORD_DIGEST: /* after the last record: of the state at one index */
-        return BY_ENTRY;
+        return (struct taker){BY_ENTRY, 1};
     default:
-        return NOBODY;
+        return (struct taker){NOBODY, 0};
     }
 }
 
-bool store_knows(enum record_kind kind)
+unsigned store_level_of(enum record_kind kind)
 {
-    return taker_of(kind) != NOBODY;
+    return taker_of(kind).level;
+}
+
+unsigned store_level(const struct store *s)
+{
+    return roster_level(s->roster);
+}
+
+enum member_wish store_wish(struct store *s, const char *name)
+{
+    roster_read_lock(s->roster);
+    enum member_wish wish = roster_wish(s->roster, name);
+    roster_read_unlock(s->roster);
+    return wish;
 }
 
 static int apply_record(struct store *s, uint64_t index,
@@ -121,7 +141,7 @@ static int apply_record(struct store *s, uint64_t index,
                         struct errmsg *e) REQUIRES(applier_thread)
 {
     int rc = 0;
-    switch (taker_of(record->kind)) {
+    switch (taker_of(record->kind).who) {
     case BY_COUNTING:
         rc = apply_batch(s, record, index, outcome);
         break;
@@ -137,6 +157,11 @@ static int apply_record(struct store *s, uint64_t index,
                           "written by a newer version; upgrade this node",
                           index, (unsigned)record->kind);
     }
+    if (rc == 0 && store_level(s) > LEVEL_NEWEST)
+        return errmsg_set(e, ERR_NEWER,
+                          "the cluster has agreed on feature level %u, this "
+                          "node knows %d; upgrade this node",
+                          store_level(s), LEVEL_NEWEST);
     if (rc != 0)
         errmsg_set(e, rc, "log entry %" PRIu64 ": %s", index, err_text(rc));
     return rc;

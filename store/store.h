@@ -46,9 +46,16 @@ struct apply_result {
                        store_flush when the waiters are told */
 };
 
-/* Does store_apply take records of this kind? One of another kind stops every
- * replica that comes to it, for good: it must not reach the log. */
-bool store_knows(enum record_kind kind);
+/* The feature level that brought records of this kind, 0: this version does not
+ * know it. One that a replica does not know stops it for good, so a record must
+ * not reach the log before the cluster's level is there. */
+unsigned store_level_of(enum record_kind kind);
+
+/* The level that the cluster agreed on, as far as applied here. Any thread. */
+unsigned store_level(const struct store *s);
+
+/* Any thread, as store_status. */
+enum member_wish store_wish(struct store *s, const char *name);
 
 /* Applies the committed entry at @index. An index that was applied is skipped
  * (after a restart LMDB may be ahead of raft's memory); gaps are normal, since

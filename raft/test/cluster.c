@@ -122,6 +122,7 @@ int cluster_try_start(struct cluster *c, size_t i, struct errmsg *e)
         .peer_tls = c->peer_tls[i],
         .initial_peers = c->peers,
         .initial_peer_count = c->count > 1 ? c->founders : 0,
+        .level = n->level,
         .zone = n->zone != NULL ? n->zone : c->zone,
         .leader_zones = c->leader_zones,
         .election_timeout_ms =
@@ -216,17 +217,12 @@ static void on_done(struct submission *s, int status)
     atomic_store(&call->status, status);
 }
 
-int cluster_submit(struct cluster *c, size_t i, uint64_t number, size_t size,
-                   unsigned timeout_ms, struct outcome *outcome)
+int cluster_submit_record(struct cluster *c, size_t i, struct bytes record,
+                          unsigned timeout_ms, struct outcome *outcome)
 {
     struct call *call = calloc(1, sizeof *call);
-    uint8_t *body = calloc(1, size < 8 ? 8 : size);
     assert_non_null(call);
-    assert_non_null(body);
-    le64_put(body, number);
-    record_put(&call->record, RECORD_PRESENCE,
-               (struct bytes){body, size < 8 ? 8 : size});
-    free(body);
+    buf_put(&call->record, record.data, record.size);
     call->submission.record = buf_bytes(&call->record);
     call->submission.done = on_done;
     atomic_store(&call->status, 1);
@@ -241,6 +237,22 @@ int cluster_submit(struct cluster *c, size_t i, uint64_t number, size_t size,
         *outcome = call->submission.outcome;
     buf_deinit(&call->record);
     free(call);
+    return status;
+}
+
+int cluster_submit(struct cluster *c, size_t i, uint64_t number, size_t size,
+                   unsigned timeout_ms, struct outcome *outcome)
+{
+    struct buf record = {0};
+    uint8_t *body = calloc(1, size < 8 ? 8 : size);
+    assert_non_null(body);
+    le64_put(body, number);
+    record_put(&record, RECORD_PRESENCE,
+               (struct bytes){body, size < 8 ? 8 : size});
+    free(body);
+    int status =
+        cluster_submit_record(c, i, buf_bytes(&record), timeout_ms, outcome);
+    buf_deinit(&record);
     return status;
 }
 

@@ -18,6 +18,7 @@ struct node {
     atomic_int fatal_code;      /* of the first REPL_FATAL, 0 = none */
     atomic_bool restart_wanted; /* REPL_RESTART: stop and start it */
     const char *zone;           /* NULL: the cluster's */
+    unsigned level;             /* 0: the newest */
     atomic_int warnings;
     atomic_bool leads;
     _Atomic uint64_t applied; /* as on_applied told */
@@ -56,6 +57,10 @@ void cluster_wipe(struct cluster *c, size_t i);
  * -1000 after 80 s. @message (may be NULL) takes 256 characters. */
 int cluster_change(struct cluster *c, size_t i, enum repl_change_kind kind,
                    const char *name, char *message);
+
+/* The record @record through node @i, as above. */
+int cluster_submit_record(struct cluster *c, size_t i, struct bytes record,
+                          unsigned timeout_ms, struct outcome *outcome);
 
 /* Role of node @k as node @i sees it, "" if it does not; static text. */
 const char *cluster_role(struct cluster *c, size_t i, size_t k);

@@ -3,6 +3,7 @@
 #include "base/assert.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,8 @@ enum { OUTCOMES_MAX = 65536 };
 
 struct state {
     uint64_t index, term, log_time_ms, records, digest;
+    unsigned level;
+    char demoted[64];
 };
 
 struct store {
@@ -21,6 +24,7 @@ struct store {
     uint64_t skips, close_ms;  /* under lock */
     bool lose_flushes;         /* under lock */
     size_t padding;            /* under lock */
+    atomic_uint level;         /* now.level, for any thread */
     struct outcome outcomes[OUTCOMES_MAX];
 };
 
@@ -29,6 +33,8 @@ struct store *fake_store_create(void)
     struct store *s = calloc(1, sizeof *s);
     ASSERT(s != NULL);
     pthread_mutex_init(&s->lock, NULL);
+    s->now.level = s->flushed.level = LEVEL_OLDEST;
+    atomic_init(&s->level, LEVEL_OLDEST);
     return s;
 }
 
@@ -42,6 +48,7 @@ void fake_store_crash(struct store *s)
 {
     pthread_mutex_lock(&s->lock);
     s->now = s->flushed;
+    atomic_store(&s->level, s->now.level);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -108,6 +115,7 @@ void fake_store_load(struct store *s, const char *path)
     fclose(f);
     remove(path); /* it lives in memory only */
     s->now = s->flushed;
+    atomic_store(&s->level, s->now.level);
 }
 
 void fake_store_pad(struct store *s, size_t bytes)
@@ -125,9 +133,40 @@ uint64_t fake_store_flushed_index(struct store *s)
 }
 
 /* Of the reserved kinds the tests make their records. */
-bool store_knows(enum record_kind kind)
+unsigned store_level_of(enum record_kind kind)
 {
-    return kind <= RECORD_DIGEST;
+    return kind == RECORD_MEMBER ? 2 : kind <= RECORD_LEVEL ? 1 : 0;
+}
+
+unsigned store_level(const struct store *s)
+{
+    return atomic_load(&s->level);
+}
+
+enum member_wish store_wish(struct store *s, const char *name)
+{
+    pthread_mutex_lock(&s->lock);
+    bool found = strcmp(s->now.demoted, name) == 0;
+    pthread_mutex_unlock(&s->lock);
+    return found ? WISH_STANDBY : WISH_AUTO;
+}
+
+/* What the roster does with them, for one name. */
+static void apply_member(struct store *s, const struct record *record)
+{
+    struct reader body = reader_of(record->body);
+    (void)reader_u8(&body); /* version */
+    if (record->kind == RECORD_LEVEL) {
+        s->now.level = reader_varint32(&body);
+        atomic_store(&s->level, s->now.level);
+        return;
+    }
+    uint8_t wish = reader_u8(&body);
+    struct bytes name = reader_bytes(&body);
+    ASSERT(!body.failed && name.size < sizeof s->now.demoted);
+    memset(s->now.demoted, 0, sizeof s->now.demoted);
+    if (wish == WISH_STANDBY)
+        memcpy(s->now.demoted, name.data, name.size);
 }
 
 static size_t apply_records(struct store *s, struct reader *records)
@@ -136,7 +175,9 @@ static size_t apply_records(struct store *s, struct reader *records)
     struct record record;
     int rv;
     while ((rv = record_next(records, &record)) == 1) {
-        if (record.kind != RECORD_TICK)
+        if (record.kind == RECORD_LEVEL || record.kind == RECORD_MEMBER)
+            apply_member(s, &record);
+        else if (record.kind != RECORD_TICK)
             s->now.records++;
         s->now.digest =
             XXH3_64bits_withSeed(record.body.data, record.body.size,

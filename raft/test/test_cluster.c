@@ -244,6 +244,7 @@ static void an_open_minute_gets_its_tick_and_only_then(void **state)
     size_t leader = cluster_leader(&c);
     submit_ok(leader, 1, 100, NULL);
     struct repl_status before, after;
+    WAIT_FOR(store_level(c.nodes[leader].store) == LEVEL_NEWEST, 5000);
     sleep_ms(500);
     repl_status(c.nodes[leader].repl, &before);
     sleep_ms(500);

@@ -1,8 +1,8 @@
 /* Nodes that come, go and lose their directories, and what operators ask for:
  * raft/joining.h, raft/membership.h, raft/change.h. Four nodes and more in one
- * process; a fake fetch lets those that join begin with an empty log. */
+ * process; those that fetched the store are started anew in between, as the
+ * daemon does itself. */
 #include "raft/test/cluster.h"
-#include "raft/test/fake_fetch.h"
 
 #include "base/clock.h"
 #include "raft/repl.h"
@@ -24,7 +24,7 @@ static void set_up_with(size_t count, size_t founders)
     c.founders = founders;
     for (size_t i = 0; i < founders; i++)
         cluster_start(&c, i);
-    fake_fetch_found(&c);
+    cluster_leader(&c);
 }
 
 static int set_up_three(void **state)
@@ -56,9 +56,20 @@ static void submit_ok(size_t node, uint64_t number)
     assert_int_equal(cluster_submit(&c, node, number, 100, 10000, NULL), 0);
 }
 
-/* Sees every running node all others as it should? */
+static void restart_those_that_wish(void)
+{
+    for (size_t i = 0; i < c.count; i++)
+        if (c.nodes[i].repl != NULL &&
+            atomic_load(&c.nodes[i].restart_wanted)) {
+            cluster_stop(&c, i);
+            cluster_start(&c, i);
+        }
+}
+
+/* Sees every running node this one as it should? */
 static bool role_is(size_t k, const char *role)
 {
+    restart_those_that_wish();
     for (size_t i = 0; i < c.count; i++)
         if (c.nodes[i].repl != NULL &&
             strcmp(cluster_role(&c, i, k), role) != 0)
@@ -68,6 +79,7 @@ static bool role_is(size_t k, const char *role)
 
 static const char *state_of(size_t i)
 {
+    restart_those_that_wish();
     struct repl_status s;
     repl_status(c.nodes[i].repl, &s);
     return s.state;
@@ -180,7 +192,7 @@ a_founder_that_was_away_comes_in_without_one_that_is_dead(void **state)
     strcpy(c.peers[2].address, address);
     cluster_start(&c, 0);
     cluster_start(&c, 2);
-    fake_fetch_found(&c);
+    cluster_leader(&c);
     uint64_t id = id_of(1);
     submit_ok(0, 1);
     assert_string_equal(state_of(1), "waiting");
@@ -198,7 +210,7 @@ static void an_empty_node_before_two_clusters_waits_and_warns(void **state)
     /* Two that founded themselves alone. */
     c.founders = 1;
     cluster_start(&c, 0);
-    fake_fetch_found(&c);
+    submit_ok(0, 1);
     struct repl_peer first = c.peers[0];
     c.peers[0] = c.peers[1];
     cluster_start(&c, 1);
@@ -233,10 +245,11 @@ static void nodes_come_in_any_order_and_some_names_resolve_never(void **state)
     sleep_ms(500);
     assert_string_equal(state_of(0), "waiting");
     cluster_start(&c, 1);
-    fake_fetch_found(&c);
+    cluster_leader(&c);
+    submit_ok(1, 1);
     WAIT_FOR(role_is(3, "voter") && role_is(4, "voter"), SOON_MS);
-    submit_ok(4, 1);
-    cluster_converge(&c, 1);
+    submit_ok(4, 2);
+    cluster_converge(&c, 2);
 }
 
 /* --- voters that are away ------------------------------------------------- */
@@ -251,6 +264,7 @@ static void a_standby_takes_the_place_of_a_voter_that_is_away(void **state)
     (void)state;
     set_up_with(4, 3);
     cluster_start(&c, 3);
+    submit_ok(0, 1);
     WAIT_FOR(role_is(3, "standby"), SOON_MS);
     for (size_t i = 0; i < 4; i++)
         cluster_on_loop(&c, i, shorten);
@@ -258,11 +272,11 @@ static void a_standby_takes_the_place_of_a_voter_that_is_away(void **state)
     cluster_stop(&c, away);
     WAIT_FOR(role_is(3, "voter"), SOON_MS);
     assert_true(role_is(away, "spare"));
-    submit_ok(3, 1);
+    submit_ok(3, 2);
     /* It comes back as the reserve. */
     cluster_start(&c, away);
     WAIT_FOR(role_is(away, "standby"), SOON_MS);
-    cluster_converge(&c, 1);
+    cluster_converge(&c, 2);
 }
 
 /* --- operators ------------------------------------------------------------ */
@@ -338,6 +352,93 @@ static void a_leader_is_neither_demoted_nor_removed(void **state)
         0);
 }
 
+static bool level_is(unsigned level)
+{
+    for (size_t i = 0; i < c.count; i++)
+        if (c.nodes[i].repl != NULL && store_level(c.nodes[i].store) != level)
+            return false;
+    return true;
+}
+
+static void a_demotion_holds_whoever_leads(void **state)
+{
+    (void)state;
+    set_up_with(4, 3);
+    cluster_start(&c, 3);
+    submit_ok(0, 1);
+    WAIT_FOR(role_is(3, "standby") && level_is(LEVEL_NEWEST), SOON_MS);
+    size_t leader = cluster_leader(&c), demoted = (leader + 1) % 3;
+    assert_int_equal(
+        cluster_change(&c, 3, REPL_DEMOTE, c.nodes[demoted].name, NULL), 0);
+    WAIT_FOR(role_is(demoted, "standby"), SOON_MS);
+    /* The other standby takes its place. */
+    WAIT_FOR(role_is(3, "voter"), SOON_MS);
+    cluster_stop(&c, leader);
+    submit_ok(demoted, 2);
+    cluster_start(&c, leader);
+    sleep_ms(CAUGHT_UP_MS_MIN + 2000);
+    assert_true(role_is(demoted, "standby"));
+    assert_int_equal(
+        cluster_change(&c, demoted, REPL_PROMOTE, c.nodes[demoted].name, NULL),
+        0);
+    WAIT_FOR(role_is(demoted, "voter"), SOON_MS);
+    /* Leadership goes where the operator wants it. */
+    assert_int_equal(
+        cluster_change(&c, 3, REPL_TRANSFER, c.nodes[demoted].name, NULL), 0);
+    WAIT_FOR(atomic_load(&c.nodes[demoted].leads), SOON_MS);
+    cluster_converge(&c, 2);
+}
+
+/* Two new nodes and an old one. */
+static void
+what_an_old_node_cannot_read_waits_until_it_is_upgraded(void **state)
+{
+    (void)state;
+    cluster_init(&c, 3);
+    c.nodes[2].level = 1;
+    for (size_t i = 0; i < 3; i++)
+        cluster_start(&c, i);
+    cluster_leader(&c);
+    submit_ok(2, 1);
+    sleep_ms(2500); /* time to raise it, if it did */
+    assert_true(level_is(1));
+    char message[256];
+    struct buf record = {0};
+    record_put_member(&record, "node-b", WISH_STANDBY);
+    size_t leader = cluster_leader(&c), follower = leader == 0 ? 1 : 0;
+    size_t other = 3 - leader - follower;
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(
+            cluster_submit_record(&c, i, buf_bytes(&record), 10000, NULL),
+            ERR_NEWER);
+    assert_int_equal(
+        cluster_change(&c, follower, REPL_DEMOTE, c.nodes[other].name, message),
+        ERR_DENIED);
+    assert_non_null(strstr(message, "feature level"));
+    submit_ok(1, 2);
+    /* It is upgraded: the level rises by itself. */
+    cluster_stop(&c, 2);
+    c.nodes[2].level = 0;
+    cluster_start(&c, 2);
+    WAIT_FOR(level_is(2), SOON_MS);
+    assert_int_equal(
+        cluster_submit_record(&c, 2, buf_bytes(&record), 10000, NULL), 0);
+    submit_ok(2, 3);
+    cluster_converge(&c, 3);
+    /* And there is no way back: not with its data… */
+    cluster_stop(&c, 2);
+    c.nodes[2].level = 1;
+    struct errmsg e;
+    assert_int_equal(cluster_try_start(&c, 2, &e), ERR_NEWER);
+    assert_non_null(strstr(e.text, "newer"));
+    /* …nor without: the others do not let it in. */
+    cluster_wipe(&c, 2);
+    cluster_start(&c, 2);
+    sleep_ms(3000);
+    assert_string_equal(state_of(2), "waiting");
+    buf_deinit(&record);
+}
+
 static void without_a_leader_nothing_is_changed(void **state)
 {
     (void)state;
@@ -375,6 +476,8 @@ int main(void)
         THREE(a_removed_node_says_so_and_serves_what_it_has),
         THREE(a_leader_is_neither_demoted_nor_removed),
         THREE(without_a_leader_nothing_is_changed),
+        ALONE(a_demotion_holds_whoever_leads),
+        ALONE(what_an_old_node_cannot_read_waits_until_it_is_upgraded),
     };
     cmocka_set_test_filter(getenv("TEST"));
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -146,6 +146,56 @@ static void check_changes(uint64_t after, const char *want)
     buf_deinit(&b);
 }
 
+/* --- nodes ---------------------------------------------------------------- */
+
+static void the_level_only_rises(void **state)
+{
+    (void)state;
+    assert_int_equal(roster_level(r), LEVEL_OLDEST);
+    record_put_level(&command, 2);
+    check(apply(), OUTCOME_TAKEN, 0);
+    record_put_level(&command, 1);
+    check(apply(), OUTCOME_DUPLICATE, 0);
+    assert_int_equal(roster_level(r), 2);
+    record_put_level(&command, 0);
+    check(apply(), OUTCOME_INVALID, 0);
+}
+
+static void a_wish_is_kept_by_name_until_it_is_taken_back(void **state)
+{
+    (void)state;
+    assert_int_equal(roster_wish(r, "node-a"), WISH_AUTO);
+    record_put_member(&command, "node-b", WISH_STANDBY);
+    check(apply(), OUTCOME_TAKEN, 0);
+    record_put_member(&command, "node-a", WISH_STANDBY);
+    check(apply(), OUTCOME_TAKEN, 0);
+    record_put_member(&command, "node-b", WISH_AUTO);
+    check(apply(), OUTCOME_TAKEN, 0);
+    record_put_member(&command, "node-b", WISH_AUTO);
+    check(apply(), OUTCOME_DUPLICATE, 0);
+    assert_int_equal(roster_wish(r, "node-a"), WISH_STANDBY);
+    assert_int_equal(roster_wish(r, "node-b"), WISH_AUTO);
+    record_put_member(&command, "", WISH_STANDBY);
+    check(apply(), OUTCOME_INVALID, 0);
+    record_put_member(&command, "node-a", (enum member_wish)2);
+    check(apply(), OUTCOME_INVALID, 0);
+}
+
+static void there_are_at_most_so_many_wishes(void **state)
+{
+    (void)state;
+    char name[16];
+    for (int i = 0; i < WISHES_MAX; i++) {
+        snprintf(name, sizeof name, "node-%d", i);
+        record_put_member(&command, name, WISH_STANDBY);
+        check(apply(), OUTCOME_TAKEN, 0);
+    }
+    record_put_member(&command, "one-more", WISH_STANDBY);
+    check(apply(), OUTCOME_LIMIT, 0);
+    record_put_member(&command, name, WISH_STANDBY);
+    check(apply(), OUTCOME_TAKEN, 0);
+}
+
 /* --- settings and tokens ------------------------------------------------- */
 
 static void the_first_settings_win_and_bring_the_admin_token(void **state)
@@ -730,6 +780,9 @@ static void readers_see_whole_changes_while_the_applier_works(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        CASE(the_level_only_rises),
+        CASE(a_wish_is_kept_by_name_until_it_is_taken_back),
+        CASE(there_are_at_most_so_many_wishes),
         CASE(the_first_settings_win_and_bring_the_admin_token),
         CASE(tokens_are_told_apart_by_hash_and_never_share_an_id),
         CASE(a_users_device_is_in_every_location),

@@ -185,7 +185,14 @@ static void put_random_command(struct buf *out)
     struct settings_spec settings = {.gateway_secret = "secret",
                                      .cluster_id = {9},
                                      .retain_day_s = pick(1000)};
-    switch (pick(16)) {
+    char name[2] = {(char)('a' + pick(6))};
+    switch (pick(18)) {
+    case 16:
+        record_put_member(out, name, (enum member_wish)pick(2));
+        break;
+    case 17:
+        record_put_level(out, 1 + pick(LEVEL_NEWEST));
+        break;
     case 0:
         record_put_settings(out, &settings);
         break;
@@ -422,7 +429,26 @@ static void rows_of_a_newer_version_are_told_apart_from_damage(void **state)
     assert_int_equal(roster_load_row(r, 1, 7, (struct bytes){good, 5}, &e),
                      ERR_CORRUPT);
     assert_int_equal(roster_load_row(r, 99, 0, (struct bytes){good, 5}, &e),
+                     ERR_NEWER);
+    assert_int_equal(roster_load_row(r, 0, 0, (struct bytes){good, 5}, &e),
                      ERR_CORRUPT);
+    /* A cluster that has agreed on what this version does not know. */
+    static const uint8_t level[] = {1, LEVEL_NEWEST + 1, 0};
+    assert_int_equal(roster_load_row(r, 7, 0, (struct bytes){level, 3}, &e),
+                     ERR_NEWER);
+    assert_non_null(strstr(e.text, "newer version"));
+    /* Wishes: of nobody, twice the same, out of order. */
+    static const uint8_t nobody[] = {1, 2, 1, 1, 0};
+    static const uint8_t twice[] = {1, 2, 2, 1, 1, 'a', 1, 1, 'a'};
+    static const uint8_t order[] = {1, 2, 2, 1, 1, 'b', 1, 1, 'a'};
+    const struct bytes bad[] = {
+        {nobody, sizeof nobody}, {twice, sizeof twice}, {order, sizeof order}};
+    for (size_t i = 0; i < 3; i++) {
+        struct roster *other;
+        assert_int_equal(roster_create(&other), 0);
+        assert_int_equal(roster_load_row(other, 7, 0, bad[i], &e), ERR_CORRUPT);
+        roster_destroy(other);
+    }
     assert_int_equal(roster_load_row(r, 1, 0, (struct bytes){good, 5}, &e), 0);
     roster_destroy(r);
 }
