@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { INSTALL_TIMEOUT_MS = 3000 };
+
 static void on_wake(uv_async_t *wake);
 static void on_turn(uv_prepare_t *turn);
 static void on_beat(uv_timer_t *beat);
@@ -111,6 +113,10 @@ static void set_options(struct repl *r)
     raft_set_heartbeat_timeout(&r->raft, r->heartbeat_ms);
     raft_set_election_timeout(&r->raft, r->election_timeout_ms);
     raft_set_pre_vote(&r->raft, true);
+    /* A manifest is a few bytes. A node that fetched comes back while its
+     * leader still waits for the answer to the one before: not half a minute.
+     */
+    raft_set_install_snapshot_timeout(&r->raft, INSTALL_TIMEOUT_MS);
     raft_set_max_inflight_entries(&r->raft, 128);
 }
 
