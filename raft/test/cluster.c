@@ -114,11 +114,15 @@ void cluster_start(struct cluster *c, size_t i)
 int cluster_try_start(struct cluster *c, size_t i, struct errmsg *e)
 {
     struct node *n = &c->nodes[i];
+    /* Others may dial a name; bound is always an address. */
+    char loopback[32];
+    snprintf(loopback, sizeof loopback, "127.0.0.1:%u", n->port);
+    bool named = strncmp(c->peers[i].address, "localhost:", 10) == 0;
     struct repl_options options = {
         .name = n->name,
         .data_dir = n->dir,
         .peer_address = c->count > 1 ? c->peers[i].address : NULL,
-        .peer_bind = c->peers[i].address,
+        .peer_bind = named ? loopback : c->peers[i].address,
         .peer_tls = c->peer_tls[i],
         .initial_peers = c->peers,
         .initial_peer_count = c->count > 1 ? c->founders : 0,
