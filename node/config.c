@@ -59,7 +59,7 @@ static const struct setting settings[] = {
 
     {NULL, NULL, TEXT, 0, NULL, "Cluster (leave out for a single node)"},
     {"initial-peers", "LIST", TEXT, FIELD(initial_peers), NULL,
-     "name=host:port,… the same list on every node"},
+     "name=host:port,… of those who found the cluster, or of members to join"},
     {"peer-address", "HOST:PORT", DIAL, FIELD(peer_address), NULL,
      "how the other nodes reach this one; port 7600 if left out"},
     {"peer-bind", "IP:PORT", BIND, FIELD(peer_bind), "0.0.0.0:7600",
