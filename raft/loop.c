@@ -212,9 +212,11 @@ static void on_turn(uv_prepare_t *turn)
     struct repl *r = turn->data;
     thread_role_assert(&loop_thread);
     if (r->raft_open && r->phase != PHASE_CLOSING) {
-        if (raft_state(&r->raft) == RAFT_UNAVAILABLE)
+        if (raft_state(&r->raft) == RAFT_UNAVAILABLE) {
             events_fatal(&r->events, EXIT_RESTART, "raft",
                          "libraft gave up: %s", raft_errmsg(&r->raft));
+            return; /* nothing of its state means anything now */
+        }
         leadership_turn(r);
         leader_gone_turn(r);
         succession_turn(r);

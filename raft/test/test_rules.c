@@ -1,0 +1,297 @@
+#define _GNU_SOURCE /* TCP_USER_TIMEOUT */
+/* The rules that keep libraft from losing data (docs/hacking.md has the whole
+ * table, with the test of each): those that no other test shows. What is set
+ * once at the start is looked at where it takes effect. */
+#include "base/clock.h"
+#include "raft/repl.h"
+#include "raft/test/cluster.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <netinet/tcp.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+static struct cluster c;
+
+static int set_up(void **state)
+{
+    (void)state;
+    cluster_init(&c, 3);
+    for (size_t i = 0; i < c.count; i++)
+        cluster_start(&c, i);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    cluster_deinit(&c);
+    return 0;
+}
+
+static void submit_ok(size_t node, uint64_t number)
+{
+    assert_int_equal(cluster_submit(&c, node, number, 100, 10000, NULL), 0);
+}
+
+/* --- work on a replica's own loop ------------------------------------------
+ */
+
+struct visit {
+    struct errand errand;
+    void (*look)(struct repl *r, void *arg);
+    struct repl *repl;
+    void *arg;
+    atomic_bool done;
+};
+
+static void on_visit(struct errand *errand)
+{
+    struct visit *v = CONTAINER_OF(errand, struct visit, errand);
+    v->look(v->repl, v->arg);
+    atomic_store(&v->done, true);
+}
+
+static void on_loop(size_t node, void (*look)(struct repl *r, void *arg),
+                    void *arg)
+{
+    struct visit v = {.errand.run = on_visit,
+                      .look = look,
+                      .repl = c.nodes[node].repl,
+                      .arg = arg};
+    mailbox_push(&v.repl->errands, &v.errand.letter);
+    WAIT_FOR(atomic_load(&v.done), 20000);
+}
+
+/* --- 5: no delay, keepalive, bounded silence -------------------------------
+ */
+
+static bool is_peer_connection(int fd)
+{
+    struct sockaddr_in ends[2];
+    socklen_t size = sizeof ends[0];
+    if (getsockname(fd, (struct sockaddr *)&ends[0], &size) != 0 ||
+        ends[0].sin_family != AF_INET)
+        return false;
+    size = sizeof ends[1];
+    if (getpeername(fd, (struct sockaddr *)&ends[1], &size) != 0)
+        return false;
+    for (size_t i = 0; i < c.count; i++)
+        for (size_t end = 0; end < 2; end++)
+            if (ntohs(ends[end].sin_port) == c.nodes[i].port)
+                return true;
+    return false;
+}
+
+static int option_of(int fd, int level, int name)
+{
+    int value = 0;
+    socklen_t size = sizeof value;
+    assert_int_equal(getsockopt(fd, level, name, &value, &size), 0);
+    return value;
+}
+
+static void
+every_peer_connection_is_without_delay_and_notices_a_dead_peer(void **state)
+{
+    (void)state;
+    submit_ok(cluster_leader(&c), 1);
+    cluster_converge(&c, 1);
+    DIR *dir = opendir("/proc/self/fd");
+    assert_non_null(dir);
+    size_t seen = 0;
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        int fd = atoi(entry->d_name);
+        if (!is_peer_connection(fd))
+            continue;
+        seen++;
+        assert_true(option_of(fd, IPPROTO_TCP, TCP_NODELAY));
+        assert_true(option_of(fd, SOL_SOCKET, SO_KEEPALIVE));
+        assert_in_range(option_of(fd, IPPROTO_TCP, TCP_USER_TIMEOUT), 1, 5000);
+    }
+    closedir(dir);
+    /* Forward links each way between all, and the leader's for raft. */
+    assert_true(seen >= 8);
+}
+
+/* --- 13, 15, 21: what is set at the start --------------------------- */
+
+static void look_at_settings(struct repl *r, void *arg)
+{
+    (void)arg;
+    assert_true(r->raft.pre_vote);
+    /* Set in the wrong order the library triples it without a word. */
+    assert_int_equal(r->raft.election_timeout, 500);
+    assert_int_equal(r->raft.heartbeat_timeout, 50);
+    assert_true(atoi(getenv("UV_THREADPOOL_SIZE")) >= 8);
+}
+
+static void the_library_is_set_as_it_was_measured(void **state)
+{
+    (void)state;
+    (void)cluster_leader(&c);
+    for (size_t i = 0; i < c.count; i++)
+        on_loop(i, look_at_settings, NULL);
+}
+
+static void segments_are_of_the_size_that_the_library_can_count(void **state)
+{
+    (void)state;
+    submit_ok(cluster_leader(&c), 1);
+    char path[512];
+    snprintf(path, sizeof path, "%s/raft", c.nodes[0].dir);
+    DIR *dir = opendir(path);
+    assert_non_null(dir);
+    size_t open_ones = 0;
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        struct stat st;
+        if (strncmp(entry->d_name, "open-", 5) != 0 ||
+            fstatat(dirfd(dir), entry->d_name, &st, 0) != 0)
+            continue;
+        open_ones++;
+        assert_int_equal(st.st_size, 8 * 1024 * 1024);
+    }
+    closedir(dir);
+    assert_true(open_ones > 0);
+}
+
+/* --- 4: send never fails by its result -------------------------------------
+ */
+
+static int send_fails(struct raft_io *io, struct raft_io_send *req,
+                      const struct raft_message *message, raft_io_send_cb cb)
+{
+    (void)io;
+    (void)req;
+    (void)message;
+    (void)cb;
+    return RAFT_NOMEM;
+}
+
+static struct {
+    int calls, status;
+} sent;
+
+static void on_sent(struct raft_io_send *req, int status)
+{
+    (void)req;
+    sent.calls++;
+    sent.status = status;
+}
+
+static void fail_a_send(struct repl *r, void *arg)
+{
+    (void)arg;
+    int (*send)(struct raft_io *, struct raft_io_send *,
+                const struct raft_message *, raft_io_send_cb) =
+        r->guard.inner.send;
+    struct raft_io_send req = {0};
+    struct raft_message message = {.type = RAFT_REQUEST_VOTE};
+    r->guard.inner.send = send_fails;
+    memset(&sent, 0, sizeof sent);
+    assert_int_equal(r->guard.io.send(&r->guard.io, &req, &message, on_sent),
+                     0);
+    r->guard.inner.send = send;
+}
+
+static void a_send_that_fails_says_so_through_its_callback(void **state)
+{
+    (void)state;
+    on_loop(cluster_leader(&c), fail_a_send, NULL);
+    assert_int_equal(sent.calls, 1);
+    assert_int_equal(sent.status, RAFT_NOMEM);
+}
+
+/* --- 7: a disk that takes nothing ------------------------------------------
+ */
+
+static int append_never_ends(struct raft_io *io, struct raft_io_append *req,
+                             const struct raft_entry entries[], unsigned n,
+                             raft_io_append_cb cb)
+{
+    (void)io;
+    (void)req;
+    (void)entries;
+    (void)n;
+    (void)cb;
+    return 0;
+}
+
+static void stop_the_disk(struct repl *r, void *arg)
+{
+    (void)arg;
+    r->guard.inner.append = append_never_ends;
+}
+
+static void a_disk_that_takes_nothing_ends_the_process_in_time(void **state)
+{
+    (void)state;
+    size_t leader = cluster_leader(&c), other = (leader + 1) % c.count;
+    submit_ok(leader, 1);
+    on_loop(other, stop_the_disk, NULL);
+    submit_ok(leader, 2);
+    uint64_t began = clock_mono_ms();
+    WAIT_FOR(atomic_load(&c.nodes[other].fatal_code) != 0, 20000);
+    assert_int_equal(atomic_load(&c.nodes[other].fatal_code), EXIT_RESTART);
+    /* After its retry delay the library would crash. On a busy machine the
+     * watch counts its own time only. */
+    assert_true(clock_mono_ms() - began >= GUARD_STUCK_MS_MAX / 2);
+    submit_ok(leader, 3);
+}
+
+/* --- 18: the library gives up -----------------------------------------------
+ */
+
+static void give_up(struct repl *r, void *arg)
+{
+    (void)arg;
+    r->raft.state = RAFT_UNAVAILABLE;
+}
+
+static void a_library_that_gave_up_ends_the_process(void **state)
+{
+    (void)state;
+    size_t leader = cluster_leader(&c), other = (leader + 1) % c.count;
+    on_loop(other, give_up, NULL);
+    WAIT_FOR(atomic_load(&c.nodes[other].fatal_code) != 0, 10000);
+    assert_int_equal(atomic_load(&c.nodes[other].fatal_code), EXIT_RESTART);
+}
+
+/* --- 20: an id is never used again ------------------------------------------
+ */
+
+static void an_emptied_directory_gets_another_id(void **state)
+{
+    (void)state;
+    (void)cluster_leader(&c);
+    struct repl_status before, after;
+    repl_status(c.nodes[0].repl, &before);
+    cluster_stop(&c, 0);
+    cluster_wipe(&c, 0);
+    cluster_start(&c, 0);
+    repl_status(c.nodes[0].repl, &after);
+    assert_true(before.raft_id != 0 && after.raft_id != before.raft_id);
+}
+
+int main(void)
+{
+#define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        CASE(every_peer_connection_is_without_delay_and_notices_a_dead_peer),
+        CASE(the_library_is_set_as_it_was_measured),
+        CASE(segments_are_of_the_size_that_the_library_can_count),
+        CASE(a_send_that_fails_says_so_through_its_callback),
+        CASE(a_disk_that_takes_nothing_ends_the_process_in_time),
+        CASE(a_library_that_gave_up_ends_the_process),
+        CASE(an_emptied_directory_gets_another_id),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
