@@ -1,6 +1,7 @@
 // Members come and go under load: nodes join, a follower and the leader lose
-// their disks, a joining node is killed again and again. Nobody does anything
-// but start a process; reports go on, and every member ends with exactly the
+// their disks, a joining node is killed again and again, one is removed. Nobody
+// does anything but start a process or send one request; reports go on, and
+// every member ends with exactly the
 // same data.
 import fs from 'node:fs';
 import { after, before, describe, test } from 'node:test';
@@ -84,5 +85,20 @@ describe('Members under load', { skip }, () => {
             await cluster.heal();
             await one.ready(PATIENCE_MS);
             await becomes(...all);
+        }));
+
+    test('a node is removed for good', () => ordeal.through(
+        async (leader, [gone, asked]) => {
+            await until('the request is taken', async () => {
+                const answer = await asked.request('DELETE',
+                    `/api/v1/cluster/members/${gone.name}`);
+                if (answer.status < 300) return true;
+                throw new Error(`${answer.status} ${answer.text}`);
+            }, PATIENCE_MS, 500);
+            await until(`${gone.name} is no member`, async () =>
+                !(await roles()).some((role) => role.startsWith(
+                    `${gone.name} `)), PATIENCE_MS, 200);
+            await gone.kill('SIGTERM');
+            ordeal.forget(gone);
         }));
 });

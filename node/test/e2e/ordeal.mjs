@@ -68,6 +68,22 @@ export class Ordeal {
         return node;
     }
 
+    // A node that left for good: its agent reports to the others.
+    forget(node) {
+        const { nodes } = this.cluster;
+        const index = nodes.indexOf(node);
+        nodes.splice(index, 1);
+        this.local.splice(index, 1);
+        node.unplug();
+        for (const gateway of this.load.all()) {
+            gateway.addresses = gateway.addresses
+                .filter((address) => address !== node.grpc);
+            if (gateway.addresses.length === 0) {
+                gateway.addresses = nodes.map((other) => other.grpc);
+            }
+        }
+    }
+
     // Gateways learn where the nodes are now.
     tellAddresses() {
         const { nodes } = this.cluster;
