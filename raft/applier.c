@@ -206,11 +206,12 @@ static void apply_one(struct applier *a, struct delivery *d)
     int rv = store_apply(a->store, d->index, (struct bytes){d->data, d->size},
                          &result, &e);
     if (rv < 0) {
-        /* A damaged entry will be as damaged after a restart; what memory or
-         * the disk refused may not be. */
-        events_fatal(a->events, rv == ERR_CORRUPT ? 1 : EXIT_RESTART, "apply",
-                     "entry %llu: %s (%s)", (unsigned long long)d->index,
-                     e.text, err_text(rv));
+        /* A damaged entry, or one of a newer version, will be as much so after
+         * a restart; what memory or the disk refused may not be. */
+        events_fatal(a->events,
+                     rv == ERR_CORRUPT || rv == ERR_NEWER ? 1 : EXIT_RESTART,
+                     "apply", "entry %llu: %s (%s)",
+                     (unsigned long long)d->index, e.text, err_text(rv));
         finish_all(d->waiters, ERR_UNKNOWN);
         return;
     }
