@@ -281,25 +281,21 @@ static bool suits(const struct copies *c, uint64_t peer_id,
            (begun || clock_mono_ms() - c->made_ms <= COPY_FRESH_MS);
 }
 
-/* Under the lock. */
-static void forget_copy(struct copies *c)
-{
-    if (c->path != NULL)
-        unlink(c->path);
-    free(c->path);
-    c->path = NULL;
-    c->state = COPY_NONE;
-}
-
-/* Under the lock, which it gives up while it makes one. */
+/* In place of the one that is there. Under the lock, which it gives up
+ * meanwhile: the raft loop takes it, and to remove a large file takes a
+ * while. */
 static int make_the_copy(struct copies *c, uint64_t peer_id,
                          const struct bulk_request *request, struct making *m,
                          struct errmsg *e)
 {
     struct bulk_answer copy;
-    char *path;
+    char *path, *old = c->path;
+    c->path = NULL;
     c->state = COPY_MAKING;
     pthread_mutex_unlock(&c->lock);
+    if (old != NULL)
+        unlink(old);
+    free(old);
     int rv = make_copy(m, request, peer_id, &copy, &path, e);
     pthread_mutex_lock(&c->lock);
     c->state = rv == 0 ? COPY_READY : COPY_NONE;
@@ -336,8 +332,11 @@ int copies_obtain(struct copies *c, uint64_t peer_id,
             rv = errmsg_set(e, ERR_AGAIN,
                             "an older copy is being sent to another node");
         } else {
-            forget_copy(c);
             rv = make_the_copy(c, peer_id, request, &m, e);
+            if (rv == 0 && !suits(c, peer_id, request))
+                rv = errmsg_set(e, ERR_AGAIN,
+                                "while the copy was made so much was written "
+                                "that the log does not reach back to it");
         }
     }
     if (rv == 0) {

@@ -1,6 +1,7 @@
 #include "raft/fetch.h"
 
 #include "base/clock.h"
+#include "raft/history.h"
 #include "raft/repl.h"
 #include "raft/seed.h"
 #include "raft/wire.h"
@@ -60,6 +61,10 @@ int fetch_resume(struct repl *r, bool *fetching, struct errmsg *e)
                           "%.150s/fetch is of another cluster than "
                           "identity beside it: remove it",
                           r->data_dir);
+    /* What is fetched takes over the term and the vote. */
+    rv = history_check_vote(r->raft_dir, e);
+    if (rv != 0)
+        return rv;
     enter(r);
     return 0;
 }

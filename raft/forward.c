@@ -99,10 +99,10 @@ static int on_out_frame(struct link *link, const struct frame *frame)
     case FRAME_PONG:
         on_pong(out, frame);
         return 0;
-    case FRAME_SUBMIT:
-    case FRAME_PING:
     case FRAME_CHANGED:
         return changes_answered(out->repl, out->peer_id, frame);
+    case FRAME_SUBMIT:
+    case FRAME_PING:
     case FRAME_FACTS:
     case FRAME_GONE:
     case FRAME_CHANGE:

@@ -63,9 +63,7 @@ static int put_snapshot(struct disk *d, const struct seed *seed,
                         struct raft_configuration *configuration)
 {
     struct manifest manifest = {
-        .index = seed->applied_index != 0 && seed->applied_index < seed->index
-                     ? seed->applied_index
-                     : seed->index,
+        .index = seed->applied_index != 0 ? seed->applied_index : seed->index,
         .term = seed->term,
     };
     memcpy(manifest.cluster_id, seed->cluster_id, CLUSTER_ID_SIZE);

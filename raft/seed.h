@@ -19,8 +19,8 @@ struct seed {
     /* Of a log entry: the store has all commands up to it, and the node goes on
      * behind it. Never 0. */
     uint64_t index, term;
-    /* Of the store, if it is less than @index because what follows are no
-     * commands. 0: at least @index. */
+    /* Of the store: less than @index when what follows are no commands, more
+     * when it was written again before it was copied. 0: the same. */
     uint64_t applied_index;
     /* Never less than what this node wrote before: it may have voted
      * (seed_read_vote). */

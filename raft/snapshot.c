@@ -112,6 +112,19 @@ static void hand_over_tail(struct repl *r, uint64_t snapshot_index,
         r->handed_index = snapshot_index;
 }
 
+/* What a fetched store may hold beyond the log that was seeded beside it: all
+ * committed, and the leader sends it again (raft/seed). */
+static uint64_t given_index(const struct raft_snapshot *snapshot)
+{
+    struct manifest manifest;
+    if (snapshot == NULL || snapshot->n_bufs != 1 ||
+        manifest_decode(
+            (struct bytes){snapshot->bufs[0].base, snapshot->bufs[0].len},
+            &manifest) != 0)
+        return 0;
+    return manifest.index;
+}
+
 static int on_loaded(void *arg, uint64_t term,
                      const struct raft_snapshot *snapshot, uint64_t start_index,
                      const struct raft_entry *entries, size_t count)
@@ -123,8 +136,9 @@ static int on_loaded(void *arg, uint64_t term,
     uint64_t last_term = count > 0          ? entries[count - 1].term
                          : snapshot != NULL ? snapshot->term
                                             : 0;
+    uint64_t flushed = atomic_load(&r->applier.flushed_index);
     int rv = history_check_log(r->raft_dir, term, last_index, last_term,
-                               atomic_load(&r->applier.flushed_index),
+                               flushed <= given_index(snapshot) ? 0 : flushed,
                                &r->guard.refused);
     if (rv != 0)
         return rv;
@@ -184,8 +198,14 @@ static void check_manifest(struct repl *r, const uint8_t *data, size_t size)
                      r->raft_dir);
         return;
     }
-    if (manifest.index > r->handed_index)
-        fetch_behind(r, manifest.index);
+    if (manifest.index <= r->handed_index)
+        return;
+    /* At a start the log may go on behind the snapshot, with entries that count
+     * as acknowledged by this node: a copy without them is too old. */
+    uint64_t stored = atomic_load(&r->applier.stored_index);
+    bool starting = r->phase != PHASE_RUNNING;
+    fetch_behind(r,
+                 starting && stored > manifest.index ? stored : manifest.index);
 }
 
 static int on_restore(struct raft_fsm *fsm, struct raft_buffer *buf)

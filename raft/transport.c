@@ -69,13 +69,16 @@ unsigned backoff_ms(unsigned failures)
 
 static size_t slot_of(struct transport *t, uint64_t id)
 {
-    for (size_t i = 0; i < PEERS_MAX; i++) {
-        if (t->peers[i].id == 0)
-            t->peers[i].id = id;
+    size_t free_slot = PEERS_MAX - 1;
+    for (size_t i = PEERS_MAX; i-- > 0;) {
         if (t->peers[i].id == id)
             return i;
+        if (t->peers[i].id == 0 || !t->knows(t->arg, t->peers[i].id))
+            free_slot = i; /* of one that was removed, maybe */
     }
-    return PEERS_MAX - 1;
+    memset(&t->peers[free_slot], 0, sizeof t->peers[free_slot]);
+    t->peers[free_slot].id = id;
+    return free_slot;
 }
 
 static unsigned *failures_of(struct transport *t, uint64_t id)

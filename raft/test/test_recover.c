@@ -1,6 +1,10 @@
 /* What becomes of a cluster after the worst: a backup is restored, a survivor
  * goes on alone. */
 #include "raft/recover.h"
+
+#include "base/durable.h"
+#include "raft/identity.h"
+#include "raft/seed.h"
 #include "raft/test/lone.h"
 
 #include <fcntl.h>
@@ -272,6 +276,41 @@ static void a_forced_cluster_can_be_forced_again(void **state)
     assert_int_equal(inspect(n.data).locations, 1);
 }
 
+/* A store that was flushed once more before it was copied: what it holds behind
+ * the seed is committed, no trace of a log that lost its end. */
+static void a_store_ahead_of_its_seed_is_no_lost_log(void **state)
+{
+    (void)state;
+    char raft[128], store[128];
+    struct errmsg e = {""};
+    struct identity own;
+    struct copy_info info;
+    lone_stop(&n);
+    in_dir(raft, "data/raft");
+    in_dir(store, "data/store/data.mdb");
+    assert_int_equal(identity_read(n.data, &own, &e), 0);
+    assert_int_equal(store_copy_inspect(store, &info, &e), 0);
+    assert_true(info.applied_index > 1);
+    struct seed seed = {
+        .index = info.applied_index - 1,
+        .applied_index = info.applied_index,
+        .term = info.applied_term,
+        .current_term = info.applied_term,
+        .configuration_index = 1,
+        .member_count = 1,
+        .members = {{.id = own.raft_id,
+                     .address = "n1=localhost:0",
+                     .role = 1}},
+    };
+    memcpy(seed.cluster_id, own.cluster_id, CLUSTER_ID_SIZE);
+    assert_int_equal(durable_remove(raft, &e), 0);
+    assert_int_equal(durable_make_directory(raft, &e), 0);
+    assert_int_equal(seed_write(raft, &seed, &e), 0);
+    atomic_store(&n.leads, false);
+    lone_start(&n, n.data);
+    lone_await_lead(&n);
+}
+
 static void an_empty_directory_is_nothing_to_recover(void **state)
 {
     (void)state;
@@ -297,6 +336,7 @@ int main(void)
         CASE(a_survivor_goes_on_alone_with_everything_it_had),
         CASE(what_is_in_the_log_only_is_not_lost),
         CASE(a_forced_cluster_can_be_forced_again),
+        CASE(a_store_ahead_of_its_seed_is_no_lost_log),
         CASE(an_empty_directory_is_nothing_to_recover),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -270,6 +270,18 @@ static void a_store_that_ends_before_the_log_is_enough_for_it(void **state)
     server_stop(&s);
 }
 
+static void a_store_that_ends_behind_the_seed_is_known_to_do_so(void **state)
+{
+    (void)state;
+    struct seed seed = seed_of_one();
+    seed.applied_index = 7010;
+    assert_int_equal(seed_write(dir, &seed, &e), 0);
+    struct server s;
+    server_start(&s, 99);
+    assert_int_equal(s.restored.index, 7010);
+    server_stop(&s);
+}
+
 static void the_vote_is_read_as_libraft_reads_it(void **state)
 {
     (void)state;
@@ -347,6 +359,7 @@ int main(void)
         CASE(a_single_voter_goes_on_behind_its_seed_and_restarts),
         CASE(a_follower_knows_its_term_vote_and_members),
         CASE(a_store_that_ends_before_the_log_is_enough_for_it),
+        CASE(a_store_that_ends_behind_the_seed_is_known_to_do_so),
         CASE(the_vote_is_read_as_libraft_reads_it),
         CASE(a_cut_metadata_file_does_not_count_and_a_damaged_one_does),
         CASE(what_cannot_begin_a_log_is_refused),
