@@ -273,7 +273,7 @@ static void elect_if_due(struct repl *r)
     if (now - g->majority_ms < (uint64_t)rank * GONE_STAGGER_MS)
         return;
     events_info(&r->events, "leader",
-                "the leader's process is gone, as %u of %u voters see it: "
+                "the leader is gone or silent, as %u of %u voters see it: "
                 "electing without waiting for the timer",
                 believers, voter_count(r));
     election_start_now(&r->guard, g->leader, last_log_term(&r->raft));
@@ -316,9 +316,25 @@ void leader_gone_turn(struct repl *r)
     elect_if_due(r);
 }
 
+/* libraft's own timers fire at random between one and two election timeouts,
+ * and may then split the votes: told at the first possible moment, a majority
+ * agrees on one candidate before the first of them does. */
+static void watch_silence(struct repl *r)
+{
+    struct leader_gone *g = &r->gone;
+    if (g->leader == 0 || g->silent_since_ms != r->guard.heard_ms) {
+        g->silent_since_ms = r->guard.heard_ms;
+        g->silent_beats = 0;
+    } else if (++g->silent_beats * BEAT_MS >= r->election_timeout_ms) {
+        leader_gone_believe(r);
+        g->silent_beats /= 2; /* and says so again, should it last */
+    }
+}
+
 void leader_gone_beat(struct repl *r, uint64_t now_ms)
 {
     struct leader_gone *g = &r->gone;
+    watch_silence(r);
     if (!g->broken)
         return;
     const struct out_link *out = forward_peer(r, g->leader);

@@ -1,10 +1,10 @@
-/* An election without waiting for the timer when the leader's process died. A
- * dead process closes its sockets: the forward link to it breaks, and a new
- * connection to where it listened is refused. A voter that sees both tells all
- * others (FRAME_GONE); when voters that saw it are a majority, the one with
- * most of the log starts an election at once, the next ones a little later. One
- * bad link is no majority, so it unseats nobody. Elections are safe whenever
- * they start (dissertation, 3.4), so a wrong belief costs an election, no more.
+/* An election that need not wait for libraft's random timers, nor for split
+ * votes. A dead process closes its sockets: the forward link to it breaks, and
+ * a new connection is refused. A frozen or cut-off leader is silent for an
+ * election timeout. A voter that sees either tells all others (FRAME_GONE);
+ * when they are a majority, the one with most of the log starts an election at
+ * once, the next ones a little later. One bad link is no majority, so it
+ * unseats nobody. Elections are safe whenever they start (dissertation, 3.4).
  * Raft loop only. */
 #pragma once
 
@@ -43,6 +43,11 @@ struct leader_gone {
     uint64_t broken_ms, probed_ms;
     struct gone_probe *probes; /* under way */
     unsigned refused, other;   /* answers of this round */
+
+    /* Beats since the leader was heard. Beats and not time: after a pause of
+     * this process the leader has not been silent, we were deaf. */
+    unsigned silent_beats;
+    uint64_t silent_since_ms; /* the guard's heard_ms that they count from */
 
     struct gone_belief beliefs[GONE_BELIEFS_MAX];
     uint64_t majority_ms; /* since when they are a majority; 0: not */
