@@ -218,9 +218,50 @@ static void bury(struct tls *t, struct channel *c) REQUIRES(pump_thread)
     pthread_mutex_unlock(&t->lock);
 }
 
+/* The handshake is decided: tells the consumer. */
+static void tell(struct tls *t, struct channel *c) REQUIRES(pump_thread)
+{
+    struct tls_handshake *h = c->h;
+    c->h = NULL;
+    pthread_mutex_lock(&t->lock);
+    if (c->state == CHANNEL_OPEN)
+        t->status.handshakes++;
+    else
+        t->status.failures++;
+    t->status.connections = t->count;
+    pthread_mutex_unlock(&t->lock);
+    give_back(h);
+}
+
+static void settle(struct tls *t, struct channel *c) REQUIRES(pump_thread)
+{
+    tell(t, c);
+    put(&t->ready, c); /* bytes may have come with the last message */
+}
+
+/* Strangers who connect and say nothing must not keep peers out: the one that
+ * has been silent for longest goes. A consumer that gave one up cannot end it
+ * here. */
+static bool make_room(struct tls *t) REQUIRES(pump_thread)
+{
+    struct channel *oldest = NULL;
+    for (size_t i = 0; i < t->count; i++) {
+        struct channel *c = t->channels[i];
+        if (c->state == CHANNEL_SHAKING && !c->queued &&
+            (oldest == NULL || c->deadline_ms < oldest->deadline_ms))
+            oldest = c;
+    }
+    if (oldest == NULL)
+        return false;
+    channel_refuse(oldest, "too many TLS connections");
+    tell(t, oldest);
+    bury(t, oldest);
+    return true;
+}
+
 static void admit(struct tls *t, struct tls_handshake *h) REQUIRES(pump_thread)
 {
-    if (t->count == TLS_CONNECTIONS_MAX) {
+    if (t->count == TLS_CONNECTIONS_MAX && !make_room(t)) {
         turn_away(h, "too many TLS connections");
         return;
     }
@@ -241,22 +282,6 @@ static void admit_all(struct tls *t) REQUIRES(pump_thread)
         next = l->next;
         admit(t, CONTAINER_OF(l, struct tls_handshake, letter));
     }
-}
-
-/* The handshake is decided: tells the consumer. */
-static void settle(struct tls *t, struct channel *c) REQUIRES(pump_thread)
-{
-    struct tls_handshake *h = c->h;
-    c->h = NULL;
-    pthread_mutex_lock(&t->lock);
-    if (c->state == CHANNEL_OPEN)
-        t->status.handshakes++;
-    else
-        t->status.failures++;
-    t->status.connections = t->count;
-    pthread_mutex_unlock(&t->lock);
-    give_back(h);
-    put(&t->ready, c); /* bytes may have come with the last message */
 }
 
 /* --- turns ---------------------------------------------------------------- */

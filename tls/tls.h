@@ -16,7 +16,8 @@
 enum {
     TLS_HANDSHAKE_MS_MAX = 5000,
     TLS_RELOAD_MS = 2000,
-    TLS_CONNECTIONS_MAX = 1024, /* a pump; more are closed at once */
+    TLS_CONNECTIONS_MAX = 1024, /* a pump; with more, the one goes whose
+                                   handshake has been silent for longest */
     TLS_HOST_LENGTH_MAX = 255,
     TLS_WHY_SIZE = 160,
 };
@@ -87,8 +88,8 @@ void tls_inbox_init(struct tls_inbox *inbox, mailbox_wake_fn *wake, void *arg);
  * the pump knows it no more when this returns, in a few ms. */
 void tls_inbox_close(struct tls *t, struct tls_inbox *inbox);
 
-/* Any thread. Sockets beyond TLS_CONNECTIONS_MAX are closed at once. A client
- * must have been given a CA. */
+/* Any thread. Where TLS_CONNECTIONS_MAX are open already the socket is closed.
+ * A client must have been given a CA. */
 void tls_handshake(struct tls *t, struct tls_inbox *inbox,
                    struct tls_handshake *h);
 /* On the consumer's thread: calls done() of what has come and frees it; what

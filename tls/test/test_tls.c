@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -366,6 +367,44 @@ static void a_thousand_connects_leak_nothing(void **state)
     assert_int_equal(status.connections, 0);
 }
 
+static void strangers_who_say_nothing_keep_nobody_out(void **state)
+{
+    (void)state;
+    enum { COUNT = TLS_CONNECTIONS_MAX };
+    struct rlimit room = {.rlim_cur = 4 * COUNT, .rlim_max = 4 * COUNT};
+    struct rlimit before;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    room.rlim_max = before.rlim_max;
+    if (before.rlim_max < room.rlim_cur || setrlimit(RLIMIT_NOFILE, &room) != 0)
+        skip(); /* too few descriptors here */
+    static struct side silent[COUNT];
+    static int ends[COUNT];
+    for (size_t i = 0; i < COUNT; i++) {
+        int fds[2];
+        pair_sockets(fds);
+        ends[i] = fds[1];
+        side_begin(&silent[i], server, fds[0], true, "");
+    }
+    struct side s[2] = {{.fd = -1}, {.fd = -1}};
+    /* Once the pump has seen that one of them is silent. */
+    for (unsigned i = 0; i < 100 && s[0].fd < 0; i++) {
+        pair_sleep_ms(10);
+        pair_shake(server, client, "alpha.example", s);
+        if (s[0].fd < 0)
+            end_both(s);
+    }
+    assert_true(s[0].fd >= 0 && s[1].fd >= 0);
+    end_both(s);
+    size_t sent_away = 0;
+    for (size_t i = 0; i < COUNT; i++) {
+        close(ends[i]);
+        side_wait(&silent[i]);
+        sent_away += strstr(silent[i].why, "too many") != NULL;
+        side_end(&silent[i]);
+    }
+    assert_true(sent_away > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -381,6 +420,7 @@ int main(void)
         CASE(handshakes_nobody_waits_for_leave_nothing_behind),
         CASE(words_that_follow_the_handshake_at_once_arrive),
         CASE(a_thousand_connects_leak_nothing),
+        CASE(strangers_who_say_nothing_keep_nobody_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
