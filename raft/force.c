@@ -183,6 +183,12 @@ int recover_force_new_cluster(const struct recover_options *o, struct errmsg *e)
     struct identity own;
     int lock_fd = -1;
     int rv = refound_take_directory(o->data_dir, &own, &lock_fd, e);
+    /* A copy that had come when the node was stopped is newer than what the
+     * node had before. */
+    if (rv == 0)
+        rv = repl_adopt(o->data_dir, e);
+    if (rv == 0)
+        rv = identity_read(o->data_dir, &own, e);
     if (rv == 0 && !identity_is_bootstrapped(&own))
         rv = errmsg_set(e, ERR_INVALID,
                         "%.300s was never part of a cluster: nothing to "

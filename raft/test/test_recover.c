@@ -311,6 +311,32 @@ static void a_store_ahead_of_its_seed_is_no_lost_log(void **state)
     lone_await_lead(&n);
 }
 
+static void a_copy_that_had_come_is_not_thrown_away(void **state)
+{
+    (void)state;
+    char from[128], to[128];
+    struct errmsg e = {""};
+    struct identity own;
+    lone_stop(&n);
+    in_dir(to, "data/next");
+    assert_int_equal(mkdir(to, 0700), 0);
+    assert_int_equal(identity_read(n.data, &own, &e), 0);
+    assert_int_equal(identity_save(to, &own, &e), 0);
+    in_dir(from, "data/store");
+    in_dir(to, "data/next/store");
+    assert_int_equal(rename(from, to), 0);
+    in_dir(from, "data/raft");
+    in_dir(to, "data/next/raft");
+    assert_int_equal(rename(from, to), 0);
+    in_dir(to, "data/next/complete");
+    assert_int_equal(durable_write(to, NULL, 0, &e), 0);
+    int rv = force(n.data, &e);
+    if (rv != 0)
+        print_message("%s\n", e.text);
+    assert_int_equal(rv, 0);
+    assert_int_equal(inspect(n.data).locations, 1);
+}
+
 static void an_empty_directory_is_nothing_to_recover(void **state)
 {
     (void)state;
@@ -337,6 +363,7 @@ int main(void)
         CASE(what_is_in_the_log_only_is_not_lost),
         CASE(a_forced_cluster_can_be_forced_again),
         CASE(a_store_ahead_of_its_seed_is_no_lost_log),
+        CASE(a_copy_that_had_come_is_not_thrown_away),
         CASE(an_empty_directory_is_nothing_to_recover),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
