@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum {
@@ -22,6 +23,7 @@ enum {
     EXIT_FAILED = 1,
     EXIT_USAGE = 2,
     STARTING_POLL_MS = 20,
+    DESCRIPTORS_WANTED = 65536,
 };
 
 /* Why the node did not start. What it was told, the data directory included,
@@ -39,7 +41,7 @@ static int exit_code_of(int error)
 static void on_event(void *arg, enum repl_event_kind kind, const char *event,
                      const char *message, int exit_code)
 {
-    (void)arg;
+    const struct node *n = arg;
     switch (kind) {
     case REPL_INFO:
         log_info(event, "%s", message);
@@ -53,6 +55,10 @@ static void on_event(void *arg, enum repl_event_kind kind, const char *event,
         _exit(exit_code);
     case REPL_RESTART:
         log_info(event, "%s", message);
+        /* The signal is taken already: a new process would not see it, and
+         * serve on. What lies ready is taken over at the next start. */
+        if (atomic_load(&n->stopping))
+            _exit(EXIT_OK);
         restart_process();
         log_error(event, "the program cannot be executed again: %s",
                   strerror(errno));
@@ -247,6 +253,20 @@ static int run(const struct node_config *config, const sigset_t *signals)
     return rv == 0 ? EXIT_OK : exit_code_of(rv);
 }
 
+/* A connection takes one, of HTTPS three, and the usual soft limit of 1024 is
+ * less than all listeners together take on: strangers could use up what the log
+ * needs for its next segment. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 ||
+        limit.rlim_cur >= DESCRIPTORS_WANTED)
+        return;
+    limit.rlim_cur = limit.rlim_max < DESCRIPTORS_WANTED ? limit.rlim_max
+                                                         : DESCRIPTORS_WANTED;
+    (void)setrlimit(RLIMIT_NOFILE, &limit); /* then as few as before */
+}
+
 int main(int argc, char **argv)
 {
     struct node_config config;
@@ -273,6 +293,7 @@ int main(int argc, char **argv)
         return EXIT_OK;
     }
     log_configure(config.log_level, config.log_format);
+    raise_descriptor_limit();
     int exit_code = run(&config, &signals);
     node_config_deinit(&config);
     return exit_code;
