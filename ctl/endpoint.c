@@ -223,8 +223,10 @@ int run_top(struct ctl *c, struct errmsg *e)
         if (!screen)
             return rv;
         /* A cluster that is away for a moment is what one watches for. */
-        if (rv < 0)
-            puts(e->text);
+        if (rv < 0) {
+            text_put(stdout, e->text);
+            putchar('\n');
+        }
         fflush(stdout);
         nanosleep(&(struct timespec){TOP_S, 0}, NULL);
     }

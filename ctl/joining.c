@@ -49,10 +49,14 @@ static void print_flags(const struct ctl *c, const json_t *cluster,
     json_array_foreach(json_object_get(cluster, "nodes"), i, node)
     {
         const char *name = view_text(node, "name");
-        if (strcmp(name, n->name) == 0)
+        /* Who only knocks is not admitted yet, whatever it calls itself. */
+        if (strcmp(name, n->name) == 0 ||
+            strcmp(view_text(node, "role"), "joining") == 0)
             continue;
-        printf("%s%s=%s", count++ > 0 ? ",\\\n" : "", name,
-               view_text(node, "address"));
+        fputs(count++ > 0 ? ",\\\n" : "", stdout);
+        text_put(stdout, name);
+        putchar('=');
+        text_put(stdout, view_text(node, "address"));
     }
     printf(" \\\n      %s\n\n",
            tls ? "--tls-ca CA --tls-cert CERT --tls-key KEY"

@@ -133,7 +133,11 @@ static int write_sum(const struct saving *s, const char *sum, struct errmsg *e)
 static int keep(struct saving *s, char sum[SHA256_TEXT_SIZE], struct errmsg *e)
 {
     sha256_text(s->sha256, sum);
-    if (s->promised[0] != '\0' && strcasecmp(s->promised, sum) != 0)
+    if (s->promised[0] == '\0' || s->index[0] == '\0')
+        return errmsg_set(e, ERR_CORRUPT,
+                          "what came is no copy of a store: it has no index "
+                          "or no sum; is this a node's HTTP address?");
+    if (strcasecmp(s->promised, sum) != 0)
         return errmsg_set(e, ERR_CORRUPT,
                           "what came is not what the node sent (SHA-256 "
                           "%.16s..., wanted %.16s...): try again",

@@ -229,13 +229,19 @@ describe('holdfastctl member, leader and drain', () => {
         });
 
     test('add gives up, and refuses a name or address in use', async () => {
-        const a = await fake({ 'GET /api/v1/cluster': cluster('a', three) });
+        const knocker = member('x;\u001b[2J', { role: 'joining' });
+        const a = await fake({
+            'GET /api/v1/cluster': cluster('a', [...three, knocker]),
+        });
         const endpoints = [a.url];
         const late = await ctl(
             ['member', 'add', 'd=d.example:7600', '--wait', '1s'],
             { endpoints });
         assert.equal(late.code, 1);
         assert.match(late.stderr, /nothing needs to be undone/);
+        // Its name is anybody's choice, and the line is for a shell.
+        assert.match(late.stdout, /c=c\.example:7600 \\\n/);
+        assert.doesNotMatch(late.stdout, /x;|\u001b/);
         const taken = await ctl(['member', 'add', 'b=x:1'], { endpoints });
         assert.match(taken.stderr, /b is a member already/);
         const address = await ctl(['member', 'add', 'd=b.example:7600'],
@@ -296,6 +302,21 @@ describe('holdfastctl snapshot save', () => {
         assert.equal(fs.readFileSync(file, 'utf8'), 'the last good one');
         assert.ok(!fs.existsSync(`${file}.part`));
     });
+
+    test('keeps nothing of an answer that is no copy',
+        async () => {
+            const file = path.join(directory, 'page.mdb');
+            const proxy = await fake({
+                'GET /api/v1/snapshot': { status: 200, body: '<html>' },
+            });
+            const answer = await ctl(['snapshot', 'save', file],
+                { endpoints: [proxy.url] });
+            assert.equal(answer.code, 1);
+            assert.match(answer.stderr, /no copy of a store/);
+            assert.ok(!fs.existsSync(file));
+            assert.ok(!fs.existsSync(`${file}.part`));
+            assert.ok(!fs.existsSync(`${file}.sha256`));
+        });
 
     test('status sees what FILE.sha256 denies, and what is no copy',
         async () => {
