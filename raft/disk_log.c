@@ -128,6 +128,8 @@ int disk_log_read(const char *raft_dir, struct disk_log *out, struct errmsg *e)
     if (stat(raft_dir, &st) != 0 || !S_ISDIR(st.st_mode))
         return errmsg_set(e, ERR_INVALID, "%s: no such directory", raft_dir);
     int sound = history_check_segments(raft_dir, e);
+    if (sound == 0)
+        sound = history_check_snapshots(raft_dir, e);
     if (sound != 0)
         return sound;
     struct backend *b = calloc(1, sizeof *b);

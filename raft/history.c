@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -175,7 +176,11 @@ static int check_segment(const char *path, struct errmsg *e)
     return 0;
 }
 
-int history_check_segments(const char *raft_dir, struct errmsg *e)
+typedef int check_fn(const char *path, struct errmsg *e);
+
+/* Every file of the directory whose name begins with @prefix. */
+static int check_files(const char *raft_dir, const char *prefix, check_fn *fn,
+                       struct errmsg *e)
 {
     DIR *dir = opendir(raft_dir);
     if (dir == NULL)
@@ -184,13 +189,103 @@ int history_check_segments(const char *raft_dir, struct errmsg *e)
     int rv = 0;
     for (struct dirent *entry; rv == 0 && (entry = readdir(dir)) != NULL;) {
         char path[PATH_SIZE];
-        if (strncmp(entry->d_name, "open-", 5) != 0)
+        if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0)
             continue;
         snprintf(path, sizeof path, "%.3800s/%.250s", raft_dir, entry->d_name);
-        rv = check_segment(path, e);
+        rv = fn(path, e);
     }
     closedir(dir);
     return rv;
+}
+
+int history_check_segments(const char *raft_dir, struct errmsg *e)
+{
+    return check_files(raft_dir, "open-", check_segment, e);
+}
+
+/* --- snapshots ------------------------------------------------------------ */
+
+/* As libraft writes it: u64 format, u64 checksum of what follows, u64
+ * configuration index, u64 size of the configuration, the configuration. */
+enum {
+    META_HEAD_SIZE = 32,
+    META_CHECKED_FROM = 16,
+    META_FORMAT = 1,
+    META_SIZE_MAX = 64 * 1024,
+};
+
+/* CRC-32 with the highest bit first, from zero, not inverted. */
+static uint32_t crc32_of(const uint8_t *data, size_t size)
+{
+    uint32_t crc = 0;
+    for (size_t i = 0; i < size; i++) {
+        crc ^= (uint32_t)data[i] << 24;
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc << 1 ^ (crc >> 31 != 0 ? 0x04C11DB7U : 0);
+    }
+    return crc;
+}
+
+static const char *judge_meta(const uint8_t *data, size_t size)
+{
+    if (size < META_HEAD_SIZE)
+        return "it was cut short";
+    if (le64_get(data) != META_FORMAT)
+        return "not what was written";
+    if (le64_get(data + 24) != size - META_HEAD_SIZE)
+        return "another length";
+    if (le64_get(data + 8) !=
+        crc32_of(data + META_CHECKED_FROM, size - META_CHECKED_FROM))
+        return "its checksum is another";
+    return NULL;
+}
+
+static int check_meta(const char *path, struct errmsg *e)
+{
+    static const size_t room = META_SIZE_MAX + 1;
+    uint8_t *data = malloc(room);
+    if (data == NULL)
+        return errmsg_set(e, ERR_NOMEM, "read %.100s: out of memory", path);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t size = fd < 0 ? -1 : read(fd, data, room);
+    int reason = errno;
+    if (fd >= 0)
+        close(fd);
+    const char *why = size < 0 ? NULL : judge_meta(data, (size_t)size);
+    free(data);
+    if (size < 0)
+        return errmsg_set(e, ERR_IO,
+                          "read %.100s: %s; if the disk is sound, %s", path,
+                          strerror(reason), remedy);
+    if (why != NULL)
+        return errmsg_set(e, ERR_CORRUPT, "%.100s is damaged (%s); %s", path,
+                          why, remedy);
+    return 0;
+}
+
+/* A .meta file is synced before its snapshot is begun: one without a snapshot,
+ * or with an empty one, may be unfinished, and libraft passes over it. */
+static bool is_finished(const char *meta_path)
+{
+    char path[PATH_SIZE];
+    struct stat st;
+    snprintf(path, sizeof path, "%.*s",
+             (int)(strlen(meta_path) - strlen(".meta")), meta_path);
+    return stat(path, &st) == 0 && st.st_size > 0;
+}
+
+static int check_snapshot_file(const char *path, struct errmsg *e)
+{
+    size_t length = strlen(path);
+    if (length <= 5 || strcmp(path + length - 5, ".meta") != 0 ||
+        !is_finished(path))
+        return 0;
+    return check_meta(path, e);
+}
+
+int history_check_snapshots(const char *raft_dir, struct errmsg *e)
+{
+    return check_files(raft_dir, "snapshot-", check_snapshot_file, e);
 }
 
 /* --- the log -------------------------------------------------------------- */

@@ -26,6 +26,11 @@ NODISCARD int history_check_vote(const char *raft_dir, struct errmsg *e);
  * are allocated whole, and is left to libraft. ERR_CORRUPT, ERR_IO. */
 NODISCARD int history_check_segments(const char *raft_dir, struct errmsg *e);
 
+/* The .meta files of snapshots. When the newest cannot be read, libraft goes
+ * back to the one before without a word, if the log reaches so far: damage to
+ * the disk that nobody would hear of. ERR_CORRUPT, ERR_IO, ERR_NOMEM. */
+NODISCARD int history_check_snapshots(const char *raft_dir, struct errmsg *e);
+
 /* What libraft loaded: the current term, and index and term of the last entry
  * (or of the snapshot, if nothing follows it), against the store's flushed
  * index. ERR_CORRUPT. */

@@ -128,6 +128,8 @@ int repl_raft_open(struct repl *r,
     int rv = history_check_vote(r->raft_dir, e);
     if (rv == 0)
         rv = history_check_segments(r->raft_dir, e);
+    if (rv == 0)
+        rv = history_check_snapshots(r->raft_dir, e);
     if (rv != 0)
         return rv;
     rv = raft_uv_init(io, &r->loop, r->raft_dir, &r->transport.base);

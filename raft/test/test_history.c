@@ -384,11 +384,15 @@ static void a_damaged_snapshot_is_refused(void **state)
     raft_dir(dir);
     assert_true(last_file(dir, "snapshot-", path));
     strcat(path, ".meta");
-    change(path, 20, SIZE_MAX);
-    refuses("raft");
-    change(path, 20, SIZE_MAX);
-    change(path, SIZE_MAX, 12);
-    refuses("raft");
+    for (size_t at = 0; at < 72; at += 4) {
+        change(path, at, SIZE_MAX);
+        refuses(".meta");
+        change(path, at, SIZE_MAX);
+    }
+    for (size_t size = 48; size > 0; size -= 12) {
+        change(path, SIZE_MAX, size);
+        refuses(".meta");
+    }
 }
 
 static void a_manifest_of_rubbish_is_refused(void **state)
