@@ -25,16 +25,27 @@ void sleep_ms(unsigned ms)
     nanosleep(&t, NULL);
 }
 
+/* Below the ephemeral range, or an outgoing connection of another replica may
+ * take it before its node listens; begun anywhere, since tests run side by
+ * side. */
 static uint16_t free_port(void)
 {
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    struct sockaddr_in a = {.sin_family = AF_INET,
-                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof a;
-    assert_int_equal(bind(fd, (struct sockaddr *)&a, size), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &size), 0);
-    close(fd);
-    return ntohs(a.sin_port);
+    enum { PORT_MIN = 10000, PORT_COUNT = 20000 };
+    static unsigned next;
+    if (next == 0)
+        next = (unsigned)getpid() * 64U;
+    for (;;) {
+        uint16_t port = (uint16_t)(PORT_MIN + next++ % PORT_COUNT);
+        struct sockaddr_in a = {.sin_family = AF_INET,
+                                .sin_port = htons(port),
+                                .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
+        assert_true(fd >= 0);
+        int rv = bind(fd, (struct sockaddr *)&a, sizeof a);
+        close(fd);
+        if (rv == 0)
+            return port;
+    }
 }
 
 static void on_event(void *arg, enum repl_event_kind kind, const char *event,
