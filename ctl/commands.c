@@ -143,9 +143,10 @@ const struct command commands[] = {
      "snapshot status /backup/holdfast.mdb", run_snapshot_status},
     {"snapshot", "restore", "FILE", 1, 1, BIT(FLAG_DATA_DIR) | BIT(FLAG_MEMBER),
      "make a data directory of a copy",
-     "On the host of the new node, into an empty --data-dir. The node that is "
-     "started with it is a new cluster with the old state, under a new cluster "
-     "id; the others join it with empty directories.",
+     "On the host of the new node, into an empty --data-dir; refused where "
+     "FILE is not what FILE.sha256 says. The node started with it is a new "
+     "cluster with the old state, under a new cluster id; the others join it "
+     "with empty directories.",
      "snapshot restore /backup/holdfast.mdb --member a=a.example:7600",
      run_snapshot_restore},
 

@@ -202,7 +202,10 @@ int run_snapshot_restore(struct ctl *c, struct errmsg *e)
     struct repl_peer member;
     struct tls_files tls;
     struct recover_options o = {0};
+    char sum[SHA256_TEXT_SIZE], kept[SHA256_TEXT_SIZE];
     int rv = take_options(c, &member, &tls, &o, e);
+    if (rv == 0)
+        rv = snapshot_check_sum(c->arguments[0], sum, kept, e);
     if (rv == 0)
         rv = recover_restore(&o, c->arguments[0], e);
     return rv == 0 ? print_founded(c, &o, e) : rv;

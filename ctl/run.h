@@ -2,6 +2,7 @@
 #pragma once
 
 #include "ctl/ctl.h"
+#include "ctl/sha256.h"
 
 /* endpoint.c */
 command_fn run_endpoint_status, run_endpoint_health, run_top;
@@ -15,6 +16,11 @@ command_fn run_member_add;
 command_fn run_leader_transfer, run_drain;
 /* snapshot.c */
 command_fn run_snapshot_save, run_snapshot_status;
+/* ERR_CORRUPT if @path is not what FILE.sha256 says. @kept is that sum, "" if
+ * there is no such file; @sum is what the file has. */
+NODISCARD int snapshot_check_sum(const char *path, char sum[SHA256_TEXT_SIZE],
+                                 char kept[SHA256_TEXT_SIZE],
+                                 struct errmsg *e);
 /* recovery.c */
 command_fn run_snapshot_restore, run_recover;
 /* location.c */

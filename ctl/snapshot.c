@@ -260,11 +260,9 @@ static int print_status(const struct ctl *c, const struct copy_info *info,
     return 0;
 }
 
-int run_snapshot_status(struct ctl *c, struct errmsg *e)
+int snapshot_check_sum(const char *path, char sum[SHA256_TEXT_SIZE],
+                       char kept[SHA256_TEXT_SIZE], struct errmsg *e)
 {
-    char sum[SHA256_TEXT_SIZE], kept[SHA256_TEXT_SIZE];
-    const char *path = c->arguments[0];
-    struct copy_info info;
     int rv = sha256_of_file(path, sum, e);
     if (rv != 0)
         return rv;
@@ -274,6 +272,16 @@ int run_snapshot_status(struct ctl *c, struct errmsg *e)
                           "%s is damaged, or another file: %s.sha256 says "
                           "%.16s..., it has %.16s...",
                           path, path, kept, sum);
-    rv = store_copy_inspect(path, &info, e);
+    return 0;
+}
+
+int run_snapshot_status(struct ctl *c, struct errmsg *e)
+{
+    char sum[SHA256_TEXT_SIZE], kept[SHA256_TEXT_SIZE];
+    const char *path = c->arguments[0];
+    struct copy_info info;
+    int rv = snapshot_check_sum(path, sum, kept, e);
+    if (rv == 0)
+        rv = store_copy_inspect(path, &info, e);
     return rv == 0 ? print_status(c, &info, sum, kept, e) : rv;
 }

@@ -243,6 +243,13 @@ describe('holdfastctl', () => {
         try {
             const restore = ['snapshot', 'restore', file, '--data-dir',
                 node.dataDir, '--member', `restored=${node.peer}`];
+            const sum = fs.readFileSync(`${file}.sha256`, 'utf8');
+            fs.writeFileSync(`${file}.sha256`, sum.replace(/^./,
+                (digit) => (digit === '0' ? '1' : '0')));
+            const damaged = await ctl(restore);
+            assert.equal(damaged.code, 1, 'not the file of FILE.sha256');
+            assert.match(damaged.stderr, /is damaged, or another file/);
+            fs.writeFileSync(`${file}.sha256`, sum);
             await done(restore);
             const again = await ctl(restore);
             assert.equal(again.code, 1, 'never over another directory');
