@@ -196,6 +196,11 @@ static void explain(CURL *easy, CURLcode result, const char *text, char *out,
         snprintf(out, size, "no answer in time");
     else if (result == CURLE_COULDNT_RESOLVE_HOST)
         snprintf(out, size, "the host name does not resolve");
+    else if (result == CURLE_PEER_FAILED_VERIFICATION)
+        snprintf(out, size,
+                 "%s; --cacert FILE (or HOLDFASTCTL_CACERT) names the CA that "
+                 "made the node's certificate",
+                 text[0] != '\0' ? text : curl_easy_strerror(result));
     else
         snprintf(out, size, "%s",
                  text[0] != '\0' ? text : curl_easy_strerror(result));
