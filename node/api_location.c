@@ -253,7 +253,9 @@ static void grpc_url(const struct http_request *rq, char *out, size_t size)
     char *colon = strrchr(host, ':');
     if (colon != NULL && strchr(colon, ']') == NULL)
         *colon = '\0';
-    snprintf(out, size, "http://%s%s", host, port != NULL ? port : ":50055");
+    snprintf(out, size, "%s://%s%s",
+             rq->node->config->tls_cert != NULL ? "https" : "http", host,
+             port != NULL ? port : ":50055");
 }
 
 void api_location_token(struct http_request *rq)
