@@ -31,7 +31,7 @@ struct candidate {
     bool member; /* this node's raft id is in its configuration */
     uint8_t cluster_id[CLUSTER_ID_SIZE];
     char leader[MEMBER_ADDRESS_LENGTH_MAX + 1];
-    char why[96]; /* it does not count */
+    char why[160]; /* it does not count */
 };
 
 struct bootstrap {
