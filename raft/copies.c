@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "base/durable.h"
 #include "raft/repl.h"
-#include "raft/wire.h"
+#include "raft/peer_io.h"
 
 #include <errno.h>
 #include <stdio.h>

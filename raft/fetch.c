@@ -4,7 +4,7 @@
 #include "raft/history.h"
 #include "raft/repl.h"
 #include "raft/seed.h"
-#include "raft/wire.h"
+#include "raft/peer_io.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -141,7 +141,7 @@ static int start_receiving(struct repl *r, uv_stream_t *stream,
         .ended = {.run = on_ended},
     };
     memcpy(f->receive.cluster_id, f->note.cluster_id, CLUSTER_ID_SIZE);
-    f->receive.fd = wire_take(stream);
+    f->receive.fd = peer_io_take(stream);
     if (f->receive.fd < 0)
         return errmsg_set(e, ERR_IO, "the socket cannot be taken over");
     int rv =

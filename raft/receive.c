@@ -4,7 +4,7 @@
 #include "base/durable.h"
 #include "base/file.h"
 #include "raft/identity.h"
-#include "raft/wire.h"
+#include "raft/peer_io.h"
 #include "store/store.h"
 
 #include <xxhash.h>
@@ -117,13 +117,13 @@ static int hash_begun(struct work *w, struct errmsg *e)
 static int read_answer(struct work *w, struct errmsg *e)
 {
     uint8_t size_field[4], data[BULK_ANSWER_SIZE_MAX];
-    int rv = wire_read(w->x->fd, size_field, sizeof size_field, e);
+    int rv = peer_io_read(w->x->fd, size_field, sizeof size_field, e);
     if (rv != 0)
         return rv;
     uint32_t size = le32_get(size_field);
     if (size > sizeof data)
         return errmsg_set(e, ERR_CORRUPT, "an answer of %u bytes", size);
-    rv = wire_read(w->x->fd, data, size, e);
+    rv = peer_io_read(w->x->fd, data, size, e);
     if (rv != 0)
         return rv;
     rv = bulk_answer_decode((struct bytes){data, size}, &w->answer);
@@ -162,7 +162,7 @@ static int ask(struct work *w, const struct bulk_request *request,
 {
     uint8_t out[BULK_REQUEST_SIZE];
     bulk_request_encode(request, out);
-    int rv = wire_write(w->x->fd, out, sizeof out, e);
+    int rv = peer_io_write(w->x->fd, out, sizeof out, e);
     do
         rv = rv == 0 ? read_answer(w, e) : rv;
     while (rv == 0 && w->answer.kind == BULK_WAIT);
@@ -185,13 +185,13 @@ static int check_room(const struct work *w, struct errmsg *e)
 static int take_chunk(struct work *w, struct bulk_file *file, struct errmsg *e)
 {
     uint8_t header[BULK_CHUNK_HEADER_SIZE];
-    int rv = wire_read(w->x->fd, header, sizeof header, e);
+    int rv = peer_io_read(w->x->fd, header, sizeof header, e);
     if (rv != 0)
         return rv;
     int size = bulk_chunk_size(header);
     if (size < 0 || (uint64_t)size > w->answer.bytes - file->size)
         return errmsg_set(e, ERR_CORRUPT, "a chunk of a wrong size");
-    rv = wire_read(w->x->fd, w->block, (size_t)size, e);
+    rv = peer_io_read(w->x->fd, w->block, (size_t)size, e);
     if (rv != 0)
         return rv;
     struct bytes data = {w->block, (size_t)size};

@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 #include "raft/repl.h"
-#include "raft/wire.h"
+#include "raft/peer_io.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -43,7 +43,7 @@ bool servings_have_room(const struct repl *r)
 void serving_begin(struct repl *r, uint64_t peer_id, const char *name,
                    uv_stream_t *stream)
 {
-    int fd = wire_take(stream);
+    int fd = peer_io_take(stream);
     struct serving *s = calloc(1, sizeof *s);
     if (fd < 0 || s == NULL) {
         if (fd >= 0)
@@ -111,7 +111,7 @@ static int send_answer(struct serving *s, const struct bulk_answer *answer,
     bulk_answer_encode(answer, &frame);
     int rv = buf_failed(&frame)
                  ? errmsg_set(e, ERR_NOMEM, "answer: out of memory")
-                 : wire_write(s->fd, frame.data, frame.size, e);
+                 : peer_io_write(s->fd, frame.data, frame.size, e);
     buf_deinit(&frame);
     return rv;
 }
@@ -136,8 +136,8 @@ static int send_chunk(struct serving *s, const uint8_t *data, size_t size)
 {
     uint8_t header[BULK_CHUNK_HEADER_SIZE];
     bulk_chunk_encode((struct bytes){data, size}, header);
-    int rv = wire_write(s->fd, header, sizeof header, &s->e);
-    return rv == 0 ? wire_write(s->fd, data, size, &s->e) : rv;
+    int rv = peer_io_write(s->fd, header, sizeof header, &s->e);
+    return rv == 0 ? peer_io_write(s->fd, data, size, &s->e) : rv;
 }
 
 static int send_file(struct serving *s, int file, uint64_t offset,
@@ -190,7 +190,7 @@ static int serve(struct serving *s)
 {
     uint8_t in[BULK_REQUEST_SIZE];
     struct bulk_request request;
-    int rv = wire_read(s->fd, in, sizeof in, &s->e);
+    int rv = peer_io_read(s->fd, in, sizeof in, &s->e);
     if (rv != 0)
         return rv;
     if (bulk_request_decode(in, &request) != 0)

@@ -6,17 +6,17 @@
 
 #include <uv.h>
 
-enum { WIRE_SILENCE_S_MAX = 20 };
+enum { PEER_IO_SILENCE_S_MAX = 20 };
 
 /* Takes the socket out of @stream, which is closed and freed (raft_free): a
  * descriptor that blocks, or -1. Raft loop. */
-int wire_take(uv_stream_t *stream);
+int peer_io_take(uv_stream_t *stream);
 
-/* All of it. ERR_CLOSED, ERR_TIMEOUT (nothing moved for WIRE_SILENCE_S_MAX),
+/* All of it. ERR_CLOSED, ERR_TIMEOUT (nothing moved for PEER_IO_SILENCE_S_MAX),
  * ERR_IO. */
-NODISCARD int wire_read(int fd, void *data, size_t size, struct errmsg *e);
-NODISCARD int wire_write(int fd, const void *data, size_t size,
-                         struct errmsg *e);
+NODISCARD int peer_io_read(int fd, void *data, size_t size, struct errmsg *e);
+NODISCARD int peer_io_write(int fd, const void *data, size_t size,
+                            struct errmsg *e);
 
 /* Holds a transfer to a rate: sleeps when @bytes since the start are too many.
  * Zero-initialise. */

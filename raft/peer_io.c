@@ -1,4 +1,4 @@
-#include "raft/wire.h"
+#include "raft/peer_io.h"
 
 #include "base/clock.h"
 
@@ -27,7 +27,7 @@ static int blocking_twin(const uv_stream_t *stream)
         return -1;
     /* Shared with the descriptor that libuv is about to close. */
     int flags = fcntl(fd, F_GETFL);
-    struct timeval silence = {.tv_sec = WIRE_SILENCE_S_MAX};
+    struct timeval silence = {.tv_sec = PEER_IO_SILENCE_S_MAX};
     if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) != 0 ||
         setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof silence) !=
             0 ||
@@ -39,7 +39,7 @@ static int blocking_twin(const uv_stream_t *stream)
     return fd;
 }
 
-int wire_take(uv_stream_t *stream)
+int peer_io_take(uv_stream_t *stream)
 {
     uv_read_stop(stream);
     int fd = blocking_twin(stream);
@@ -51,11 +51,11 @@ static int failed(const char *what, struct errmsg *e)
 {
     if (errno == EAGAIN || errno == EWOULDBLOCK)
         return errmsg_set(e, ERR_TIMEOUT, "%s: nothing moved for %d s", what,
-                          WIRE_SILENCE_S_MAX);
+                          PEER_IO_SILENCE_S_MAX);
     return errmsg_set(e, ERR_IO, "%s: %s", what, strerror(errno));
 }
 
-int wire_read(int fd, void *data, size_t size, struct errmsg *e)
+int peer_io_read(int fd, void *data, size_t size, struct errmsg *e)
 {
     char *at = data;
     while (size > 0) {
@@ -72,7 +72,7 @@ int wire_read(int fd, void *data, size_t size, struct errmsg *e)
     return 0;
 }
 
-int wire_write(int fd, const void *data, size_t size, struct errmsg *e)
+int peer_io_write(int fd, const void *data, size_t size, struct errmsg *e)
 {
     const char *at = data;
     while (size > 0) {
