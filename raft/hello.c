@@ -50,6 +50,23 @@ static bool get_text(const uint8_t *in, size_t size, char *out, size_t room)
     return true;
 }
 
+/* Names and addresses end up in libraft's configuration ("name=host:port"), in
+ * logs and in commands that operators copy: only what --name takes, and what a
+ * host:port is made of. */
+static bool is_made_of(const char *text, const char *extra)
+{
+    for (const char *c = text; *c != '\0'; c++)
+        if (!(*c >= 'a' && *c <= 'z') && !(*c >= 'A' && *c <= 'Z') &&
+            !(*c >= '0' && *c <= '9') && strchr(extra, *c) == NULL)
+            return false;
+    return true;
+}
+
+static bool get_name(const uint8_t *in, char *out, size_t room)
+{
+    return get_text(in, NAME_SIZE, out, room) && is_made_of(out, "-_.");
+}
+
 void hello_encode(const struct hello *hello, uint8_t out[HELLO_SIZE])
 {
     memcpy(out, HELLO_MAGIC, HELLO_MAGIC_SIZE);
@@ -119,9 +136,10 @@ int hello_decode(struct bytes in, struct hello *out, struct errmsg *e)
     out->configuration_index = le64_get(in.data + LEVEL_AT + 8);
     if (out->raft_id == 0 || out->level == 0 ||
         le32_get(in.data + LEVEL_AT + 4) != 0 ||
-        !get_text(in.data + NAME_AT, NAME_SIZE, out->name, sizeof out->name) ||
+        !get_name(in.data + NAME_AT, out->name, sizeof out->name) ||
         !get_text(in.data + ADDRESS_AT, ADDRESS_SIZE, out->address,
-                  sizeof out->address))
+                  sizeof out->address) ||
+        !is_made_of(out->address, "-_.:[]%"))
         return errmsg_set(e, ERR_CORRUPT, "hello: id, name, address or level");
     return 1;
 }
@@ -146,7 +164,7 @@ int hello_answer_decode(struct bytes in, struct hello_answer *out,
     out->member = (flags & FLAG_MEMBER) != 0;
     out->level = le32_get(in.data + 44);
     if (out->raft_id == 0 ||
-        !get_text(in.data + NAME_AT, NAME_SIZE, out->name, sizeof out->name) ||
+        !get_name(in.data + NAME_AT, out->name, sizeof out->name) ||
         !get_text(in.data + LEADER_AT, LEADER_SIZE, out->leader,
                   sizeof out->leader) ||
         !get_text(in.data + TEXT_AT, TEXT_SIZE, out->text, sizeof out->text))

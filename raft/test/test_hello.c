@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -103,6 +104,30 @@ static void another_version_is_reported_and_read_no_further(void **state)
     assert_int_equal(hello_decode((struct bytes){data, 12}, &out, &e), 1);
     assert_int_equal(out.version, HELLO_VERSION + 1);
     assert_int_equal(out.raft_id, 0);
+}
+
+static void a_name_that_would_not_be_one_is_refused(void **state)
+{
+    (void)state;
+    /* Each would be read as something else by whoever copies it. */
+    static const char *const bad[] = {"a=b",       "a,b",      "a b",
+                                      "$(reboot)", "a\x1b[2J", "\xc3\xa4"};
+    uint8_t data[HELLO_SIZE];
+    struct hello out;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct hello in = a_hello();
+        snprintf(in.name, sizeof in.name, "%s", bad[i]);
+        hello_encode(&in, data);
+        assert_int_equal(
+            hello_decode((struct bytes){data, sizeof data}, &out, &e),
+            ERR_CORRUPT);
+        in = a_hello();
+        snprintf(in.address, sizeof in.address, "%s:7600", bad[i]);
+        hello_encode(&in, data);
+        assert_int_equal(
+            hello_decode((struct bytes){data, sizeof data}, &out, &e),
+            ERR_CORRUPT);
+    }
 }
 
 static void impossible_fields_are_refused(void **state)
@@ -307,6 +332,7 @@ int main(void)
         cmocka_unit_test(a_wrong_magic_is_seen_at_its_first_byte),
         cmocka_unit_test(bytes_after_a_hello_are_refused),
         cmocka_unit_test(another_version_is_reported_and_read_no_further),
+        cmocka_unit_test(a_name_that_would_not_be_one_is_refused),
         cmocka_unit_test(impossible_fields_are_refused),
         cmocka_unit_test(frames_survive_their_encoding_one_after_the_other),
         cmocka_unit_test(
