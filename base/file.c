@@ -77,6 +77,8 @@ int file_read_text(const char *path, char **out, struct errmsg *e)
     }
     text[length] = '\0';
     char *fitted = realloc(text, length + 1);
-    *out = fitted != NULL ? fitted : text;
+    if (fitted != NULL)
+        text = fitted;
+    *out = text;
     return 0;
 }
