@@ -20,7 +20,9 @@ static struct repl_facts own_facts(struct http_request *rq,
         .term = status->term,
         .last_index = status->last_index,
         .commit_index = status->commit_index,
-        .applied_index = store.applied_index,
+        .applied_index = status->applied_index > store.applied_index
+                             ? status->applied_index
+                             : store.applied_index,
         .flushed_index = store.flushed_index,
         .heard_ms_ago = http_age_ms(n, status),
         .store_bytes = store.used_bytes,

@@ -121,6 +121,8 @@ struct repl_facts {
     unsigned level;                       /* newest feature level it speaks */
     char release[RELEASE_LENGTH_MAX + 1]; /* HOLDFAST_VERSION */
     char zone[ZONE_LENGTH_MAX + 1];
+    /* applied: libraft's own entries count as well, of which the store does
+     * not know. */
     uint64_t term, last_index, commit_index, applied_index, flushed_index;
     uint64_t heard_ms_ago; /* a leader; UINT64_MAX = never */
     uint64_t store_bytes, disk_free_bytes;
@@ -156,6 +158,7 @@ struct repl_status {
     bool has_leader, is_leader;
     uint64_t leader_id;
     uint64_t term, last_index, commit_index;
+    uint64_t applied_index; /* as in repl_facts */
     uint64_t heard_ms; /* monotonic ms when a leader was last heard (now on the
                           leader); 0 = never since the start */
     uint64_t leader_commit_first; /* commit index when first heard: readiness */

@@ -88,6 +88,8 @@ static void watch_members(struct repl *r)
     r->members_index = index;
 }
 
+static uint64_t applied_index(struct repl *r);
+
 static void fill_raft(struct repl *r, struct repl_status *s, uint64_t now_ms)
 {
     watch_members(r);
@@ -98,6 +100,7 @@ static void fill_raft(struct repl *r, struct repl_status *s, uint64_t now_ms)
     s->term = raft_current_term(&r->raft);
     s->last_index = raft_last_index(&r->raft);
     s->commit_index = raft_commit_index(&r->raft);
+    s->applied_index = applied_index(r);
     s->heard_ms = r->leads ? now_ms : r->guard.heard_ms;
     s->leader_commit_first = r->guard.leader_commit_first;
     s->leader_changes = r->leader_changes;
@@ -120,13 +123,25 @@ static uint64_t store_bytes(struct repl *r, uint64_t now_ms)
     return r->store_bytes;
 }
 
+/* An entry that is a barrier or a configuration goes by the store: once that
+ * has everything it was handed, the rest is applied too. Otherwise an idle
+ * cluster would look as if it were behind. */
+static uint64_t applied_index(struct repl *r)
+{
+    uint64_t applied = store_applied_index(r->store);
+    if (!r->raft_open || applied < r->handed_index)
+        return applied;
+    uint64_t last = raft_last_applied(&r->raft);
+    return last > applied ? last : applied;
+}
+
 void status_facts(struct repl *r, uint64_t now_ms, struct repl_facts *out)
 {
     uint64_t heard_ms = r->leads ? now_ms : r->guard.heard_ms;
     *out = (struct repl_facts){
         .level = r->level,
         .release = HOLDFAST_VERSION,
-        .applied_index = store_applied_index(r->store),
+        .applied_index = applied_index(r),
         .flushed_index = atomic_load(&r->applier.flushed_index),
         .heard_ms_ago = heard_ms == 0 ? UINT64_MAX : now_ms - heard_ms,
         .store_bytes = store_bytes(r, now_ms),
