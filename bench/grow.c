@@ -34,7 +34,7 @@ static void begin(struct grow *g)
 
 static int apply(struct grow *g, struct errmsg *e)
 {
-    struct apply_result result;
+    struct apply_result result = {0};
     thread_role_assert(&applier_thread);
     entry_finish(&g->entry);
     int rv = buf_failed(&g->entry)

@@ -19,8 +19,7 @@ command_fn run_snapshot_save, run_snapshot_status;
 /* ERR_CORRUPT if @path is not what FILE.sha256 says. @kept is that sum, "" if
  * there is no such file; @sum is what the file has. */
 NODISCARD int snapshot_check_sum(const char *path, char sum[SHA256_TEXT_SIZE],
-                                 char kept[SHA256_TEXT_SIZE],
-                                 struct errmsg *e);
+                                 char kept[SHA256_TEXT_SIZE], struct errmsg *e);
 /* recovery.c */
 command_fn run_snapshot_restore, run_recover;
 /* location.c */

@@ -57,7 +57,8 @@ static bool parse_line(const char *line, struct fetch_note *note)
     }
     if (strncmp(line, "member ", 7) == 0 && note->member_count < PEERS_MAX &&
         line[7] != '\0' && strlen(line + 7) <= MEMBER_ADDRESS_LENGTH_MAX) {
-        strcpy(note->members[note->member_count++], line + 7);
+        memcpy(note->members[note->member_count++], line + 7,
+               strlen(line + 7) + 1);
         return true;
     }
     return false;

@@ -1,5 +1,6 @@
 #include "raft/forward.h"
 
+#include "base/assert.h"
 #include "base/clock.h"
 #include "raft/repl.h"
 
@@ -137,6 +138,7 @@ static void on_dialed(void *arg, uv_stream_t *stream,
         out->retry_ms = now + backoff_ms(out->failures);
         return;
     }
+    ASSERT(answer != NULL); /* dial.h: a stream comes with its answer */
     out->failures = 0;
     out->silent_beats = 0;
     out->facts_ms = 0; /* it may be another version now */

@@ -222,10 +222,10 @@ static void on_turn(uv_prepare_t *turn)
         leadership_turn(r);
         leader_gone_turn(r);
         succession_turn(r);
+        atomic_store(&r->applier.stored_index, r->raft.last_stored);
         stop_turn(r);
         if (r->phase == PHASE_CLOSING)
             return;
-        atomic_store(&r->applier.stored_index, r->raft.last_stored);
         submit_pump(r);
         forward_flush(r);
     }
@@ -284,6 +284,9 @@ void loop_close(struct repl *r)
     forward_close(r);
     listener_close(&r->listener);
     if (r->raft_open) {
+        /* The applier's last flush waits for nobody: tell it what the log on
+         * disk has now. */
+        atomic_store(&r->applier.stored_index, r->raft.last_stored);
         r->guard.closing = true;
         raft_close(&r->raft, on_raft_closed);
     }

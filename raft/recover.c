@@ -78,7 +78,7 @@ int recover_inspect(const char *data_dir, struct recover_report *out,
                     struct errmsg *e)
 {
     *out = (struct recover_report){0};
-    struct identity identity;
+    struct identity identity = {0};
     int lock_fd = -1;
     int rv = refound_take_directory(data_dir, &identity, &lock_fd, e);
     if (rv == 0) {

@@ -1,5 +1,7 @@
 #include "store/page_check.h"
 
+#include "base/assert.h"
+
 #include "base/bytes.h"
 
 #include <errno.h>
@@ -339,6 +341,7 @@ static int check_file(struct check *c, uint64_t size, uint64_t whole_bytes_max)
     int rc = read_meta(c, meta);
     if (rc != 0)
         return rc;
+    ASSERT(c->page_size > 0); /* read_meta has judged it */
     c->file_pages = size / c->page_size;
     c->whole = size <= whole_bytes_max;
     uint64_t last = le64_get(meta + HEADER_SIZE + 120);
