@@ -239,6 +239,13 @@ static void start_all(void)
     cluster_leader(&c);
 }
 
+static bool has_snapshot(void)
+{
+    char dir[PATH_SIZE], path[PATH_SIZE];
+    raft_dir(dir);
+    return last_file(dir, "snapshot-", path);
+}
+
 static void make_stopped(size_t nodes)
 {
     cluster_init(&c, nodes);
@@ -246,6 +253,8 @@ static void make_stopped(size_t nodes)
     c.tail_entries = 16;
     start_all();
     submit_many(RECORDS);
+    /* It is written beside the commands: a busy disk may be behind. */
+    WAIT_FOR(has_snapshot(), 30000);
     for (size_t i = 0; i < c.count; i++)
         cluster_stop(&c, i);
 }
