@@ -118,6 +118,11 @@ static void set_options(struct repl *r)
      */
     raft_set_install_snapshot_timeout(&r->raft, INSTALL_TIMEOUT_MS);
     raft_set_max_inflight_entries(&r->raft, 128);
+    /* libraft refuses entries while a majority has little of its log prepared
+     * on disk, by default also the first of a new leader, which is never tried
+     * again: it then leads and commits nothing. raft/space.h knows the disks
+     * better. */
+    raft_set_capacity_threshold(&r->raft, 0);
 }
 
 int repl_raft_open(struct repl *r,

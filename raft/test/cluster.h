@@ -86,11 +86,12 @@ void cluster_converge(struct cluster *c, uint64_t records);
 #define WAIT_FOR(condition, timeout_ms)                                        \
     do {                                                                       \
         unsigned waited_ms = 0;                                                \
-        while (!(condition) && waited_ms < (timeout_ms)) {                     \
+        bool met_ = (condition);                                               \
+        for (; !met_ && waited_ms < (timeout_ms); met_ = (condition)) {        \
             sleep_ms(5);                                                       \
             waited_ms += 5;                                                    \
         }                                                                      \
-        assert_true(condition);                                                \
+        assert_true(met_);                                                     \
     } while (0)
 
 void sleep_ms(unsigned ms);

@@ -182,9 +182,10 @@ static void an_operator_moves_leadership_and_hears_why_not(void **state)
     WAIT_FOR(leader_of(to) == leader && leader_of(3 - to - leader) == leader,
              SOON_MS);
     submit_ok(to, 1); /* its log is up to date */
-    assert_int_equal(cluster_change(&c, (leader + 2) % 3, REPL_TRANSFER,
-                                    c.nodes[to].name, message),
-                     0);
+    /* The leader may still be dialing it. */
+    WAIT_FOR(cluster_change(&c, (leader + 2) % 3, REPL_TRANSFER,
+                            c.nodes[to].name, message) == 0,
+             SOON_MS);
     assert_string_equal(message, wanted);
     assert_int_equal(cluster_leader(&c), to);
     assert_int_equal(
@@ -196,6 +197,47 @@ static void an_operator_moves_leadership_and_hears_why_not(void **state)
                  strstr(message, "cannot be reached") != NULL,
              SOON_MS);
     submit_ok(to, 2);
+}
+
+static int (*real_send[3])(struct raft_io *io, struct raft_io_send *req,
+                           const struct raft_message *message,
+                           raft_io_send_cb cb);
+
+/* What a node says whose disk is busy or full: nothing of the log is prepared. */
+static int send_without_capacity(struct raft_io *io, struct raft_io_send *req,
+                                 const struct raft_message *message,
+                                 raft_io_send_cb cb)
+{
+    struct raft_message bare = *message;
+    size_t self = 0;
+    while (c.nodes[self].repl == NULL || &c.nodes[self].repl->guard.io != io)
+        self++;
+    if (message->type == RAFT_REQUEST_VOTE_RESULT)
+        bare.request_vote_result.capacity = 0;
+    else if (message->type == RAFT_APPEND_ENTRIES_RESULT)
+        bare.append_entries_result.capacity = 0;
+    return real_send[self](io, req, &bare, cb);
+}
+
+static void hide_capacity(struct repl *r)
+{
+    size_t self = 0;
+    while (c.nodes[self].repl != r)
+        self++;
+    real_send[self] = r->guard.inner.send;
+    r->guard.inner.send = send_without_capacity;
+}
+
+static void a_leader_begins_though_no_voter_has_prepared_its_log(void **state)
+{
+    (void)state;
+    size_t leader = cluster_leader(&c);
+    submit_ok(leader, 1);
+    for (size_t i = 0; i < c.count; i++)
+        cluster_on_loop(&c, i, hide_capacity);
+    size_t to = (leader + 1) % 3;
+    WAIT_FOR(make_leader(leader, to), SOON_MS);
+    submit_ok(leader, 2);
 }
 
 static void a_draining_node_gives_leadership_away_and_takes_none(void **state)
@@ -320,6 +362,9 @@ int main(int argc, char **argv)
             tear_down),
         cmocka_unit_test_setup_teardown(
             an_operator_moves_leadership_and_hears_why_not, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            a_leader_begins_though_no_voter_has_prepared_its_log, set_up,
+            tear_down),
         cmocka_unit_test_setup_teardown(
             a_draining_node_gives_leadership_away_and_takes_none, set_up,
             tear_down),
