@@ -306,6 +306,21 @@ int cluster_change(struct cluster *c, size_t i, enum repl_change_kind kind,
     return status;
 }
 
+void cluster_change_soon(struct cluster *c, size_t i,
+                         enum repl_change_kind kind, const char *name)
+{
+    char message[256] = "";
+    int status = ERR_AGAIN;
+    for (unsigned tries = 0; status != 0 && tries < 300; tries++) {
+        status = cluster_change(c, i, kind, name, message);
+        if (status != 0)
+            sleep_ms(100);
+    }
+    if (status != 0)
+        fprintf(stderr, "%s: %s\n", name, message);
+    assert_int_equal(status, 0);
+}
+
 const char *cluster_role(struct cluster *c, size_t i, size_t k)
 {
     struct repl_status s;

@@ -58,6 +58,12 @@ void cluster_wipe(struct cluster *c, size_t i);
 int cluster_change(struct cluster *c, size_t i, enum repl_change_kind kind,
                    const char *name, char *message);
 
+/* The same as an operator would: again, for 30 s, when it is refused or its
+ * outcome is unknown (the link to the leader is not there yet, another leads
+ * by now). */
+void cluster_change_soon(struct cluster *c, size_t i,
+                         enum repl_change_kind kind, const char *name);
+
 /* The record @record through node @i, as above. */
 int cluster_submit_record(struct cluster *c, size_t i, struct bytes record,
                           unsigned timeout_ms, struct outcome *outcome);
