@@ -75,6 +75,7 @@ const struct noun nouns[] = {
     {"device", "WireGuard peers"},
     {"token", "admin tokens of the API"},
     {"gateway", "who reports, and when it last did"},
+    {"settings", "how long the cluster keeps what"},
     {"top", "watch the nodes"},
     {"check", "are disk and network fast enough?"},
     {"doctor", "look at everything, say what to do"},
@@ -191,6 +192,16 @@ const struct command commands[] = {
     {"gateway", "list", "", 0, 0, BIT(FLAG_LOCATION),
      "gateways and when they were heard", "", "gateway list --location office",
      run_gateway_list},
+
+    {"settings", "show", "", 0, 0, 0, "what is in force",
+     "How long minutes, hours and days are kept, in the whole cluster.",
+     "settings show", run_settings_show},
+    {"settings", "set", "NAME VALUE", 2, 2, BIT(FLAG_YES),
+     "change one, for the whole cluster",
+     "NAME is retain-minute, retain-hour or retain-day, VALUE a time such as "
+     "168h or 400d; 0 keeps for ever. A shorter time deletes history, little "
+     "by little and for good: it is refused without --yes.",
+     "settings set retain-minute 336h", run_settings_set},
 
     {"top", NULL, "", 0, 0, 0, "watch the nodes",
      "What endpoint status --cluster says, again every two seconds until "

@@ -49,6 +49,11 @@ void api_token_list(struct http_request *rq);
 void api_token_create(struct http_request *rq);
 void api_token_revoke(struct http_request *rq);
 
+/* api_settings.c */
+extern const struct body_schema settings_schema;
+void api_settings(struct http_request *rq);
+void api_settings_change(struct http_request *rq);
+
 /* api_overview.c */
 void api_overview(struct http_request *rq);
 

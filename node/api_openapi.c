@@ -70,6 +70,10 @@ static void out_property(struct json_out *o, const struct body_field *f)
         out_member_uint(o, "minimum", f->min);
         out_member_uint(o, "maximum", f->max);
         break;
+    case BODY_DURATION:
+        out_member(o, "type", "string");
+        out_member(o, "example", "168h");
+        break;
     case BODY_BOOL:
         out_member(o, "type", "boolean");
         break;

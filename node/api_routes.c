@@ -82,6 +82,11 @@ const struct http_route api_routes[] = {
     CHANGE(HTTP_DELETE, "/api/v1/token/{id}", api_token_revoke, NULL,
            "Revoke an API token; not the last one"),
 
+    READ("/api/v1/settings", api_settings, NULL,
+         "How long minutes, hours and days are kept"),
+    CHANGE(HTTP_PUT, "/api/v1/settings", api_settings_change, &settings_schema,
+           "Change that for the whole cluster"),
+
     READ("/api/v1/overview", api_overview, overview_params,
          "Traffic: upload is what gateways sent to peers"),
     READ("/api/v1/cluster", api_cluster, NULL,

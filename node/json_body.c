@@ -1,6 +1,8 @@
 /* See json_body.h. */
 #include "node/json_body.h"
 
+#include "node/config_value.h"
+
 #include <jansson.h>
 
 static const struct body_field *find(const struct body_schema *schema,
@@ -44,6 +46,23 @@ static int read_uint(const struct body_field *f, const json_t *value,
     return 0;
 }
 
+static int read_duration(const struct body_field *f, const json_t *value,
+                         void *member, struct errmsg *e)
+{
+    uint64_t ms;
+    if (!json_is_string(value))
+        return read_uint(f, value, member, e);
+    int rv = duration_parse(json_string_value(value), &ms, e);
+    if (rv != 0)
+        return errmsg_wrap(e, rv, "%s", f->name);
+    if (ms % 1000 != 0 || ms / 1000 < f->min || ms / 1000 > f->max)
+        return errmsg_set(
+            e, ERR_INVALID, "%s: must be whole seconds, from %llu to %llu",
+            f->name, (unsigned long long)f->min, (unsigned long long)f->max);
+    *(uint64_t *)member = ms / 1000;
+    return 0;
+}
+
 /* What asks for nothing. A wish that we would not fulfil must not look as if
  * it had been: access rules and MFA above all. */
 static bool is_unset(const json_t *value)
@@ -70,6 +89,8 @@ static int read_field(const struct body_field *f, const json_t *value,
         return read_text(f, value, member, e);
     case BODY_UINT:
         return read_uint(f, value, member, e);
+    case BODY_DURATION:
+        return read_duration(f, value, member, e);
     case BODY_BOOL:
         if (!json_is_boolean(value))
             return errmsg_set(e, ERR_INVALID, "%s: must be true or false",

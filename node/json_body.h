@@ -6,11 +6,12 @@
 #include "base/bytes.h"
 
 enum body_kind {
-    BODY_TEXT,  /* const char *; NULL when absent or null */
-    BODY_UINT,  /* uint64_t */
-    BODY_BOOL,  /* bool */
-    BODY_UNSET, /* known to defguard, not to us: null, false, 0, "", [] and
-                   "disabled" pass, anything else is refused */
+    BODY_TEXT,     /* const char *; NULL when absent or null */
+    BODY_UINT,     /* uint64_t */
+    BODY_BOOL,     /* bool */
+    BODY_DURATION, /* uint64_t of seconds: "168h", or their number */
+    BODY_UNSET,    /* known to defguard, not to us: null, false, 0, "", [] and
+                      "disabled" pass, anything else is refused */
 };
 
 struct body_field {

@@ -26,7 +26,7 @@ enum {
 
 /* What a node can read and do; the cluster agrees on the level that all of its
  * members speak. Each record kind has the level that introduced it. */
-enum { LEVEL_OLDEST = 1, LEVEL_NEWEST = 2 };
+enum { LEVEL_OLDEST = 1, LEVEL_NEWEST = 3 };
 
 enum record_kind {
     RECORD_NATIVE_BATCH = 1, /* rule 1: session and sequence */
@@ -43,6 +43,7 @@ enum record_kind {
     RECORD_TOKEN_CREATE = 23,
     RECORD_TOKEN_REVOKE = 24,
     RECORD_MEMBER = 25, /* level 2: what an operator wishes of a member */
+    RECORD_SETTINGS_CHANGE = 26, /* level 3 */
     RECORD_DIGEST = 32, /* every node computes its digest at this index */
     RECORD_LEVEL = 33,  /* the cluster's feature level rises */
 };

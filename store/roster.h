@@ -201,7 +201,20 @@ struct settings_spec {
     uint8_t admin_token_hash[API_TOKEN_HASH_SIZE];
 };
 
+/* What an operator may change later: how long the tiers are kept. Names only
+ * what changes, so that two changes at once do not undo one another. */
+struct settings_change {
+    bool has_minute, has_hour, has_day;
+    uint64_t retain_minute_s, retain_hour_s, retain_day_s;
+};
+
+/* So long can be kept, in seconds: a hundred years. 0, for ever, is longer. */
+#define RETAIN_S_MAX (UINT64_C(876000) * 3600)
+
 void record_put_settings(struct buf *out, const struct settings_spec *spec);
+/* INVALID: longer than RETAIN_S_MAX. NOTFOUND: there are no settings yet. */
+void record_put_settings_change(struct buf *out,
+                                const struct settings_change *change);
 void record_put_location_create(struct buf *out,
                                 const struct location_spec *spec);
 void record_put_location_change(struct buf *out, uint32_t id,

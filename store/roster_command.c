@@ -103,6 +103,25 @@ static int apply_settings(struct command *c)
     return finish(c, OUTCOME_TAKEN, 0);
 }
 
+static int apply_settings_change(struct command *c)
+{
+    struct settings *s = &c->r->settings;
+    struct settings_change change;
+    spec_take_settings_change(&c->body, &change);
+    if (!is_read(c))
+        return finish(c, OUTCOME_INVALID, 0);
+    if (!s->present)
+        return finish(c, OUTCOME_NOTFOUND, 0);
+    if (change.has_minute)
+        s->retain_minute_s = change.retain_minute_s;
+    if (change.has_hour)
+        s->retain_hour_s = change.retain_hour_s;
+    if (change.has_day)
+        s->retain_day_s = change.retain_day_s;
+    c->r->settings_dirty = true;
+    return finish(c, OUTCOME_TAKEN, 0);
+}
+
 static int apply_token_create(struct command *c)
 {
     struct bytes name = spec_take_text(&c->body);
@@ -431,6 +450,8 @@ static int apply_body(struct command *c, enum record_kind kind)
         return apply_token_revoke(c);
     case RECORD_LEVEL:
         return finish(c, roster_apply_level(c->r, &c->body), 0);
+    case RECORD_SETTINGS_CHANGE:
+        return apply_settings_change(c);
     case RECORD_MEMBER:
         return finish(c, roster_apply_member(c->r, &c->body), 0);
     default:

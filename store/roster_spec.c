@@ -1,5 +1,8 @@
 #include "store/roster_spec.h"
 
+/* Which times a settings change names. */
+enum { NAMES_MINUTE = 1, NAMES_HOUR = 2, NAMES_DAY = 4 };
+
 static void put_text(struct buf *out, const char *text)
 {
     buf_put_string(out, text == NULL ? "" : text);
@@ -35,6 +38,20 @@ void spec_put_settings(struct buf *out, const struct settings_spec *spec)
     buf_put_varint(out, spec->retain_minute_s);
     buf_put_varint(out, spec->retain_hour_s);
     buf_put_varint(out, spec->retain_day_s);
+}
+
+void spec_put_settings_change(struct buf *out,
+                              const struct settings_change *change)
+{
+    buf_put_u8(out, (uint8_t)((change->has_minute ? NAMES_MINUTE : 0) |
+                              (change->has_hour ? NAMES_HOUR : 0) |
+                              (change->has_day ? NAMES_DAY : 0)));
+    if (change->has_minute)
+        buf_put_varint(out, change->retain_minute_s);
+    if (change->has_hour)
+        buf_put_varint(out, change->retain_hour_s);
+    if (change->has_day)
+        buf_put_varint(out, change->retain_day_s);
 }
 
 struct bytes spec_take_text(struct reader *r)
@@ -96,6 +113,28 @@ void spec_take_settings(struct reader *r, struct settings_fields *out)
     out->retain_day_s = reader_varint(r);
 }
 
+/* A time that the change names, 0 where it does not. */
+static uint64_t take_retention(struct reader *r, bool named)
+{
+    uint64_t value = named ? reader_varint(r) : 0;
+    if (value > RETAIN_S_MAX)
+        r->failed = true;
+    return value;
+}
+
+void spec_take_settings_change(struct reader *r, struct settings_change *out)
+{
+    uint8_t named = reader_u8(r);
+    if (named == 0 || named >= NAMES_DAY << 1)
+        r->failed = true;
+    out->has_minute = (named & NAMES_MINUTE) != 0;
+    out->has_hour = (named & NAMES_HOUR) != 0;
+    out->has_day = (named & NAMES_DAY) != 0;
+    out->retain_minute_s = take_retention(r, out->has_minute);
+    out->retain_hour_s = take_retention(r, out->has_hour);
+    out->retain_day_s = take_retention(r, out->has_day);
+}
+
 /* --- commands ------------------------------------------------------------ */
 
 /* Frames the body that was built, and frees it. */
@@ -130,6 +169,14 @@ void record_put_settings(struct buf *out, const struct settings_spec *spec)
     spec_put_settings(&body, spec);
     buf_put(&body, spec->admin_token_hash, API_TOKEN_HASH_SIZE);
     put_command(out, RECORD_SETTINGS, &body);
+}
+
+void record_put_settings_change(struct buf *out,
+                                const struct settings_change *change)
+{
+    struct buf body = begin_command();
+    spec_put_settings_change(&body, change);
+    put_command(out, RECORD_SETTINGS_CHANGE, &body);
 }
 
 void record_put_location_create(struct buf *out,

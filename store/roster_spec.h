@@ -32,11 +32,14 @@ struct settings_fields {
 void spec_put_location(struct buf *out, const struct location_spec *spec);
 void spec_put_device(struct buf *out, const struct device_spec *spec);
 void spec_put_settings(struct buf *out, const struct settings_spec *spec);
+void spec_put_settings_change(struct buf *out,
+                              const struct settings_change *change);
 
 /* Each leaves @r failed when it cannot be read. */
 void spec_take_location(struct reader *r, struct location_fields *out);
 void spec_take_device(struct reader *r, struct device_fields *out);
 void spec_take_settings(struct reader *r, struct settings_fields *out);
+void spec_take_settings_change(struct reader *r, struct settings_change *out);
 /* A text as every spec holds it. */
 struct bytes spec_take_text(struct reader *r);
 /* @size bytes; never NULL, but only good while @r has not failed. */

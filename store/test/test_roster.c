@@ -222,6 +222,47 @@ static void the_first_settings_win_and_bring_the_admin_token(void **state)
     assert_false(roster_api_token(r, spec.admin_token_hash));
 }
 
+static enum outcome_code change_settings(const struct settings_change *change)
+{
+    record_put_settings_change(&command, change);
+    return apply().code;
+}
+
+static void a_change_of_settings_touches_what_it_names(void **state)
+{
+    (void)state;
+    struct settings_spec spec = {.cluster_id = {1, 2, 3},
+                                 .gateway_secret = "secret",
+                                 .retain_minute_s = 1,
+                                 .retain_hour_s = 2,
+                                 .retain_day_s = 3};
+    struct settings_change minute = {.has_minute = true,
+                                     .retain_minute_s = RETAIN_S_MAX};
+    struct settings_change others = {
+        .has_hour = true, .has_day = true, .retain_day_s = 30};
+    assert_int_equal(change_settings(&minute), OUTCOME_NOTFOUND);
+    record_put_settings(&command, &spec);
+    check(apply(), OUTCOME_TAKEN, 0);
+    assert_int_equal(change_settings(&minute), OUTCOME_TAKEN);
+    assert_int_equal(change_settings(&others), OUTCOME_TAKEN);
+    const struct settings *s = roster_settings(r);
+    assert_int_equal(s->retain_minute_s, RETAIN_S_MAX);
+    assert_int_equal(s->retain_hour_s, 0);
+    assert_int_equal(s->retain_day_s, 30);
+    assert_string_equal(s->gateway_secret, "secret");
+    assert_int_equal(s->cluster_id[2], 3);
+    /* Nothing, too much, and a flag that nobody knows. */
+    struct settings_change nothing = {0};
+    assert_int_equal(change_settings(&nothing), OUTCOME_INVALID);
+    minute.retain_minute_s = RETAIN_S_MAX + 1;
+    assert_int_equal(change_settings(&minute), OUTCOME_INVALID);
+    static const uint8_t unknown[] = {1, 8};
+    record_put(&command, RECORD_SETTINGS_CHANGE,
+               (struct bytes){unknown, sizeof unknown});
+    check(apply(), OUTCOME_INVALID, 0);
+    assert_int_equal(s->retain_minute_s, RETAIN_S_MAX);
+}
+
 static void tokens_are_told_apart_by_hash_and_never_share_an_id(void **state)
 {
     (void)state;
@@ -784,6 +825,7 @@ int main(void)
         CASE(a_wish_is_kept_by_name_until_it_is_taken_back),
         CASE(there_are_at_most_so_many_wishes),
         CASE(the_first_settings_win_and_bring_the_admin_token),
+        CASE(a_change_of_settings_touches_what_it_names),
         CASE(tokens_are_told_apart_by_hash_and_never_share_an_id),
         CASE(a_users_device_is_in_every_location),
         CASE(ids_are_never_used_twice_and_addresses_late),

@@ -185,8 +185,13 @@ static void put_random_command(struct buf *out)
     struct settings_spec settings = {.gateway_secret = "secret",
                                      .cluster_id = {9},
                                      .retain_day_s = pick(1000)};
+    struct settings_change change = {.has_minute = true,
+                                     .retain_minute_s = pick(1000)};
     char name[2] = {(char)('a' + pick(6))};
-    switch (pick(18)) {
+    switch (pick(19)) {
+    case 18:
+        record_put_settings_change(out, &change);
+        break;
     case 16:
         record_put_member(out, name, (enum member_wish)pick(2));
         break;

@@ -436,6 +436,44 @@ describe('holdfastctl doctor', () => {
     });
 });
 
+describe('holdfastctl settings', () => {
+    const kept = {
+        retain_minute: '336h', retain_hour: '9600h', retain_day: '0',
+    };
+
+    test('show says what is in force', async () => {
+        const a = await fake({ 'GET /api/v1/settings': kept });
+        const answer = await ctl(['settings', 'show'], { endpoints: [a.url] });
+        assert.equal(answer.code, 0, answer.stderr);
+        assert.match(answer.stdout, /^retain-minute +336h +how long minutes/m);
+        assert.match(answer.stdout, /^retain-day +for ever /m);
+    });
+
+    test('set asks for one, and deletes history only with --yes', async () => {
+        const a = await fake({
+            'PUT /api/v1/settings': ({ body }) => (body.confirm ? kept : {
+                status: 409, json: { msg: 'minutes go', code: 'confirm' },
+            }),
+        });
+        const words = ['settings', 'set', 'retain-minute', '336h'];
+        const refused = await ctl(words, { endpoints: [a.url] });
+        assert.equal(refused.code, 1);
+        assert.match(refused.stderr, /minutes go/);
+        const done = await ctl([...words, '--yes', '-w', 'json'],
+            { endpoints: [a.url] });
+        assert.equal(done.code, 0, done.stderr);
+        assert.deepEqual(done.json, kept);
+        assert.deepEqual(a.asked.map(({ body }) => body), [
+            { retain_minute: '336h', confirm: false },
+            { retain_minute: '336h', confirm: true },
+        ]);
+        const unknown = await ctl(['settings', 'set', 'secret', 'x'],
+            { endpoints: [a.url] });
+        assert.equal(unknown.code, 2);
+        assert.match(unknown.stderr, /retain-minute, retain-hour or retain-day/);
+    });
+});
+
 describe('holdfastctl lists', () => {
     test('show no control characters of names from outside', async () => {
         const a = await fake({

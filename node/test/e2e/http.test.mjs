@@ -3,7 +3,7 @@
 // no write may fail for what the follower does not know yet.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { Cluster } from './cluster.mjs';
+import { Cluster, until } from './cluster.mjs';
 import { randomKey } from './wire.mjs';
 
 let cluster, leader, follower;
@@ -68,6 +68,63 @@ describe('What was made on the leader, on a follower at once', () => {
             await follower.call('DELETE', path);
             const gone = await follower.request('DELETE', path);
             assert.equal(gone.status, 404);
+        }
+    });
+});
+
+describe('Settings', () => {
+    const path = '/api/v1/settings';
+    const put = (node, body) => node.request('PUT', path, body);
+
+    test('are those that the cluster was founded with', async () => {
+        assert.deepEqual(await follower.call('GET', path), {
+            retain_minute: '168h', retain_minute_s: 604800,
+            retain_hour: '9600h', retain_hour_s: 34560000,
+            retain_day: '87600h', retain_day_s: 315360000,
+        });
+    });
+
+    test('grow on one node, and are in force on all', async () => {
+        await until('the level is there', async () =>
+            (await leader.call('GET', '/api/v1/cluster')).level >= 3);
+        const grown = await follower.call('PUT', path,
+            { retain_minute: '14d', retain_day: 0 });
+        assert.equal(grown.retain_minute, '336h');
+        assert.equal(grown.retain_day, '0');
+        for (const node of cluster.nodes) {
+            const seen = await node.call('GET',
+                `${path}?consistency=linearizable`);
+            assert.deepEqual(seen, grown);
+        }
+    });
+
+    test('shrink only when it is confirmed that history goes', async () => {
+        const shorter = { retain_minute: '24h' };
+        const refused = await put(follower, shorter);
+        assert.equal(refused.status, 409, refused.text);
+        assert.equal(refused.json.code, 'confirm');
+        assert.match(refused.json.msg,
+            /retain_minute: from 336h to 24h, all minutes older .* --yes/);
+        assert.equal((await follower.call('GET', path)).retain_minute, '336h');
+        const done = await put(follower, { ...shorter, confirm: true });
+        assert.equal(done.json.retain_minute, '24h');
+    });
+
+    test('that make no sense are refused, and why', async () => {
+        const wrong = [
+            [{ retain_minute: '5m' }, /retain_minute: must be at least 1h/],
+            [{ retain_hour: '48h', retain_minute: '72h' },
+                /retain_hour: must be at least as long as .* 72h/],
+            [{ retain_hour: 'long' }, /retain_hour: "long" is no duration/],
+            [{ retain_hour: '90000500ms' }, /whole seconds/],
+            [{ retain_day: -1 }, /retain_day: must be a whole number/],
+            [{ gateway_secret: 'mine' }, /gateway_secret: unknown field/],
+            [{ cluster_id: '00' }, /cluster_id: unknown field/],
+        ];
+        for (const [body, why] of wrong) {
+            const answer = await put(leader, { ...body, confirm: true });
+            assert.equal(answer.status, 400, answer.text);
+            assert.match(answer.json.msg, why);
         }
     });
 });

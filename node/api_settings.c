@@ -1,0 +1,194 @@
+/* GET and PUT /api/v1/settings: how long the tiers are kept, for the whole
+ * cluster, changed while it runs (docs/format.md, "settings change"). What a
+ * change would delete has to be confirmed. The cluster's id and the gateways'
+ * secret are settings too; no request shows or changes them. See api.h. */
+#include "node/api.h"
+
+#include "node/config_value.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+enum { HOUR_S = 3600, DAY_S = 24 * HOUR_S, TIER_COUNT = 3 };
+
+/* A tier's setting. Shorter than @min_s, what gateways kept in their spools
+ * would come too late to be counted there. */
+static const struct tier {
+    const char *name;    /* of the field */
+    const char *buckets; /* for people */
+    uint64_t min_s;
+} tiers[TIER_COUNT] = {
+    {"retain_minute", "minutes", HOUR_S},
+    {"retain_hour", "hours", DAY_S},
+    {"retain_day", "days", 2 * DAY_S},
+};
+
+struct settings_body {
+    uint64_t retain_s[TIER_COUNT];
+    bool confirm;
+};
+
+#define RETAIN(name, tier, about)                                              \
+    {                                                                          \
+        name, BODY_DURATION, false, 0, RETAIN_S_MAX,                           \
+            offsetof(struct settings_body, retain_s[tier]), about              \
+    }
+static const struct body_field settings_fields[] = {
+    RETAIN("retain_minute", 0, "how long minutes are kept; at least 1h"),
+    RETAIN("retain_hour", 1, "how long hours are kept; at least 24h"),
+    RETAIN("retain_day", 2, "how long days are kept; at least 48h"),
+    {"confirm", BODY_BOOL, false, 0, 0, offsetof(struct settings_body, confirm),
+     "true: history that a shorter time ends may be deleted"},
+};
+#undef RETAIN
+const struct body_schema settings_schema = {
+    settings_fields, sizeof settings_fields / sizeof *settings_fields};
+
+/* --- the answer ----------------------------------------------------------- */
+
+enum { RETAIN_TEXT_SIZE = 24 };
+
+/* As the flags of holdfast-node are written: "168h". */
+static void retain_format(uint64_t s, char out[RETAIN_TEXT_SIZE])
+{
+    if (s == 0)
+        snprintf(out, RETAIN_TEXT_SIZE, "0");
+    else if (s % HOUR_S == 0)
+        snprintf(out, RETAIN_TEXT_SIZE, "%" PRIu64 "h", s / HOUR_S);
+    else
+        snprintf(out, RETAIN_TEXT_SIZE, "%" PRIu64 "s", s);
+}
+
+static const char *retain_words(uint64_t s, char out[RETAIN_TEXT_SIZE])
+{
+    retain_format(s, out);
+    return s == 0 ? "for ever" : out;
+}
+
+/* False before the cluster is founded. */
+static bool read_retention(struct http_request *rq, uint64_t out[TIER_COUNT])
+{
+    struct roster *r = store_roster(rq->node->store);
+    roster_read_lock(r);
+    const struct settings *s = roster_settings(r);
+    bool there = s != NULL && s->present;
+    if (there) {
+        out[0] = s->retain_minute_s;
+        out[1] = s->retain_hour_s;
+        out[2] = s->retain_day_s;
+    }
+    roster_read_unlock(r);
+    if (!there)
+        http_error(rq, 503, "no_settings",
+                   "the cluster is not founded yet: it has no settings");
+    return there;
+}
+
+void api_settings(struct http_request *rq)
+{
+    uint64_t retain_s[TIER_COUNT];
+    struct json_out *o = &rq->json;
+    if (!read_retention(rq, retain_s))
+        return;
+    out_object(o);
+    for (size_t i = 0; i < TIER_COUNT; i++) {
+        char text[RETAIN_TEXT_SIZE], seconds[32];
+        retain_format(retain_s[i], text);
+        snprintf(seconds, sizeof seconds, "%s_s", tiers[i].name);
+        out_member(o, tiers[i].name, text);
+        out_member_uint(o, seconds, retain_s[i]);
+    }
+    out_object_end(o);
+    http_answer(rq, 200);
+}
+
+/* --- changes -------------------------------------------------------------- */
+
+/* 0 is for ever. */
+static bool is_shorter(uint64_t a, uint64_t b)
+{
+    return a != 0 && (b == 0 || a < b);
+}
+
+static bool refuse(struct http_request *rq, size_t tier, const char *why,
+                   uint64_t least_s)
+{
+    char text[RETAIN_TEXT_SIZE];
+    http_error(rq, 400, "invalid", "%s: %s %s; 0 is for ever", tiers[tier].name,
+               why, retain_words(least_s, text));
+    return false;
+}
+
+/* On failure the refusal is written. */
+static bool may_become(struct http_request *rq, const uint64_t now_s[],
+                       const struct settings_body *wish)
+{
+    char before[RETAIN_TEXT_SIZE], after[RETAIN_TEXT_SIZE];
+    for (size_t i = 0; i < TIER_COUNT; i++) {
+        uint64_t s = wish->retain_s[i];
+        if (s != now_s[i] && is_shorter(s, tiers[i].min_s))
+            return refuse(rq, i, "must be at least", tiers[i].min_s);
+        if (i > 0 && is_shorter(s, wish->retain_s[i - 1]))
+            return refuse(rq, i, "must be at least as long as the finer tier's",
+                          wish->retain_s[i - 1]);
+    }
+    for (size_t i = 0; i < TIER_COUNT && !wish->confirm; i++) {
+        if (!is_shorter(wish->retain_s[i], now_s[i]))
+            continue;
+        http_error(rq, 409, "confirm",
+                   "%s: from %s to %s, all %s older than that are deleted for "
+                   "good; if so, send \"confirm\": true (holdfastctl: --yes)",
+                   tiers[i].name, retain_words(now_s[i], before),
+                   retain_words(wish->retain_s[i], after), tiers[i].buckets);
+        return false;
+    }
+    return true;
+}
+
+static bool level_is_there(struct http_request *rq)
+{
+    unsigned level = store_level(rq->node->store);
+    unsigned wanted = store_level_of(RECORD_SETTINGS_CHANGE);
+    if (level >= wanted)
+        return true;
+    http_error(rq, 409, "level",
+               "settings change from feature level %u on, the cluster has %u: "
+               "upgrade every member first",
+               wanted, level);
+    return false;
+}
+
+static void changed(struct http_request *rq, int status)
+{
+    if (!http_write_failed(rq, status, "settings"))
+        api_settings(rq);
+}
+
+void api_settings_change(struct http_request *rq)
+{
+    uint64_t now_s[TIER_COUNT];
+    struct settings_body wish = {.confirm = false};
+    struct body body = {NULL};
+    if (!read_retention(rq, now_s))
+        return;
+    memcpy(wish.retain_s, now_s, sizeof now_s);
+    if (http_read_body(rq, &body, &wish) == 0 && may_become(rq, now_s, &wish) &&
+        level_is_there(rq)) {
+        struct settings_change change = {
+            .has_minute = wish.retain_s[0] != now_s[0],
+            .has_hour = wish.retain_s[1] != now_s[1],
+            .has_day = wish.retain_s[2] != now_s[2],
+            .retain_minute_s = wish.retain_s[0],
+            .retain_hour_s = wish.retain_s[1],
+            .retain_day_s = wish.retain_s[2],
+        };
+        struct buf record = {0};
+        if (change.has_minute || change.has_hour || change.has_day) {
+            record_put_settings_change(&record, &change);
+            http_submit(rq, &record, changed);
+        } else {
+            api_settings(rq);
+        }
+    }
+    body_close(&body);
+}
