@@ -2,6 +2,7 @@
 # loopback in a temporary directory, gone at its end.
 #   cluster_start [FLAG …]   all nodes; sets $token, $targets, $leader (0…2)
 #   node_start I [FLAG …]    one node, again; node_ready I waits for it
+#   cluster_stop             all nodes, orderly
 #   api ARGUMENTS            curl as admin; http_of I, grpc_of I: addresses
 #   metric NAME I            a value from /metrics of node I
 #   result NAME FILE         a value of holdfast-load's output
@@ -13,11 +14,15 @@ bin=${HOLDFAST_BIN:-$top/build/release/bin}
 work=$(mktemp -d "${TMPDIR:-/tmp}/holdfast-bench-XXXXXX")
 admin=bench-admin-token
 pids=()
+rival_pids=()
 ports=()
+port=$((12000 + RANDOM % 15000)) # below the ephemeral range
 
 finish() {
     local status=$?
     for pid in "${pids[@]}"; do kill -KILL "$pid" 2>/dev/null || true; done
+    # What bench/rivals.sh started; PostgreSQL takes its children along.
+    for pid in "${rival_pids[@]}"; do kill -QUIT "$pid" 2>/dev/null || true; done
     wait 2>/dev/null || true
     if [ $status != 0 ]; then tail -n 20 "$work"/n*.log >&2 || true; fi
     rm -rf "$work"
@@ -31,12 +36,17 @@ if ! [ -x "$bin/holdfast-node" ] || ! [ -x "$bin/holdfast-load" ]; then
     exit 1
 fi
 
-# Below the ephemeral range; the free ones of a random stretch.
-pick_ports() {
-    local port=$((12000 + RANDOM % 15000))
-    while [ ${#ports[@]} -lt 9 ]; do
+# Another free one into $port.
+next_port() {
+    port=$((port + 1))
+    while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
         port=$((port + 1))
-        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || ports+=("$port")
+    done
+}
+pick_ports() {
+    while [ ${#ports[@]} -lt 9 ]; do
+        next_port
+        ports+=("$port")
     done
 }
 
@@ -89,6 +99,14 @@ find_leader() {
     echo "$0: nobody leads" >&2
     return 1
 }
+
+cluster_stop() {
+    kill -TERM "${pids[@]}"
+    wait "${pids[@]}" || true
+    pids=()
+}
+
+all_pids() { local IFS=,; echo "${pids[*]}"; }
 
 cluster_start() {
     pick_ports

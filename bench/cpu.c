@@ -45,6 +45,21 @@ static void add_thread(struct cpu_usage *usage, const char *path)
         (double)(user + system) / (double)sysconf(_SC_CLK_TCK));
 }
 
+/* PostgreSQL is a process a connection. */
+static void add_children(struct cpu_usage *usage, pid_t pid)
+{
+    char path[64];
+    int child;
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)pid,
+             (int)pid);
+    FILE *f = fopen(path, "r");
+    if (f == NULL)
+        return;
+    while (fscanf(f, "%d", &child) == 1)
+        cpu_add(usage, (pid_t)child);
+    fclose(f);
+}
+
 void cpu_add(struct cpu_usage *usage, pid_t pid)
 {
     char path[64];
@@ -60,6 +75,7 @@ void cpu_add(struct cpu_usage *usage, pid_t pid)
         add_thread(usage, stat);
     }
     closedir(tasks);
+    add_children(usage, pid);
 }
 
 double cpu_difference(const struct cpu_usage *before,

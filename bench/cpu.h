@@ -15,7 +15,8 @@ struct cpu_usage {
     size_t count;
 };
 
-/* Adds every thread of @pid; a process that is gone adds nothing. */
+/* Adds every thread of @pid and of its children; a process that is gone adds
+ * nothing. */
 void cpu_add(struct cpu_usage *usage, pid_t pid);
 
 /* What was used between two readings, by name; returns the sum. */

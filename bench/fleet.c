@@ -30,6 +30,26 @@ static uint32_t draw_increment(uint64_t *state)
     return bytes < 1e9 ? (uint32_t)bytes : 1000000000u;
 }
 
+static void make_key(uint32_t gateway, uint32_t peer,
+                     uint8_t key[REPORT_KEY_SIZE])
+{
+    uint64_t state = (uint64_t)gateway << 32 | peer;
+    for (size_t i = 0; i < REPORT_KEY_SIZE; i += 8)
+        le64_put(key + i, mix(&state));
+}
+
+static void make_peers(struct fleet_gateway *g)
+{
+    for (uint32_t i = 0; i < g->peer_count; i++) {
+        struct fleet_peer *peer = &g->peers[i];
+        make_key(g->number, i, peer->key);
+        int length =
+            snprintf(peer->endpoint, sizeof peer->endpoint, "198.51.%u.%u:%u",
+                     i >> 8 & 255, i & 255, 1024 + g->number);
+        peer->endpoint_length = (uint8_t)length;
+    }
+}
+
 int fleet_init(struct fleet *f, uint32_t gateways, uint32_t devices)
 {
     uint64_t seed = 1;
@@ -48,6 +68,7 @@ int fleet_init(struct fleet *f, uint32_t gateways, uint32_t devices)
         g->peers = calloc(devices, sizeof *g->peers);
         if (g->peers == NULL)
             return ERR_NOMEM;
+        make_peers(g);
     }
     return 0;
 }
@@ -60,37 +81,26 @@ void fleet_deinit(struct fleet *f)
     *f = (struct fleet){.gateway_count = 0};
 }
 
-static void make_key(uint32_t gateway, uint32_t peer,
-                     uint8_t key[REPORT_KEY_SIZE])
-{
-    uint64_t state = (uint64_t)gateway << 32 | peer;
-    for (size_t i = 0; i < REPORT_KEY_SIZE; i += 8)
-        le64_put(key + i, mix(&state));
-}
-
 void fleet_sample(const struct fleet *f, struct fleet_gateway *g,
-                  uint32_t count, uint64_t now_s, struct stat_report *reports,
-                  char (*endpoints)[FLEET_ENDPOINT_SIZE])
+                  uint32_t count, uint64_t now_s, struct stat_report *reports)
 {
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t number = g->next;
-        struct fleet_peer *peer = &g->peers[number];
+        struct fleet_peer *peer = &g->peers[g->next];
         uint64_t random = mix(&g->random);
         peer->upload += f->increments[random % FLEET_INCREMENTS];
         peer->download += f->increments[(random >> 16) % FLEET_INCREMENTS];
         if (peer->handshake == 0 || (random >> 32) % 4 == 0)
             peer->handshake = now_s;
-        snprintf(endpoints[i], FLEET_ENDPOINT_SIZE, "198.51.%u.%u:%u",
-                 number >> 8 & 255, number & 255, 1024 + g->number);
         reports[i] = (struct stat_report){
             .upload = peer->upload,
             .download = peer->download,
             .latest_handshake = peer->handshake,
-            .endpoint = bytes_of_string(endpoints[i]),
+            .endpoint = {(const uint8_t *)peer->endpoint,
+                         peer->endpoint_length},
             .allowed_ips = bytes_of_string("10.64.0.2/32"),
             .keepalive_interval_s = 25,
         };
-        make_key(g->number, number, reports[i].public_key);
-        g->next = (number + 1) % g->peer_count;
+        memcpy(reports[i].public_key, peer->key, REPORT_KEY_SIZE);
+        g->next = g->next + 1 == g->peer_count ? 0 : g->next + 1;
     }
 }

@@ -1,15 +1,22 @@
 /* The workload: simulated gateways whose peers move bytes as people do
  * (lognormal increments, one counter in five idle, a handshake every fourth
- * sample). Keys come from numbers, so that two runs talk of the same devices.
- * No thread, no clock of its own. */
+ * sample). Keys come from numbers, so that two programs talk of the same
+ * devices. No thread, no clock of its own. */
 #pragma once
 
 #include "proto/report.h"
 
 #include <stdbool.h>
 
+enum { FLEET_INCREMENTS = 1 << 16, FLEET_ENDPOINT_SIZE = 24 };
+
+/* Key and endpoint are made once, and so are the increments: the generator
+ * shall cost little beside what it measures. */
 struct fleet_peer {
     uint64_t upload, download, handshake;
+    uint8_t key[REPORT_KEY_SIZE];
+    char endpoint[FLEET_ENDPOINT_SIZE];
+    uint8_t endpoint_length;
 };
 
 struct fleet_gateway {
@@ -20,13 +27,6 @@ struct fleet_gateway {
     uint64_t random;
 };
 
-enum {
-    FLEET_INCREMENTS = 1 << 16,
-    FLEET_ENDPOINT_SIZE = 32,
-};
-
-/* The increments are drawn once: the generator shall cost little beside what
- * it measures. */
 struct fleet {
     uint32_t increments[FLEET_INCREMENTS];
     struct fleet_gateway *gateways; /* owned */
@@ -36,8 +36,7 @@ struct fleet {
 NODISCARD int fleet_init(struct fleet *f, uint32_t gateways, uint32_t devices);
 void fleet_deinit(struct fleet *f);
 
-/* The next @count samples of a gateway, after its peers moved on. @reports and
- * @endpoints have room for @count; texts borrow from @endpoints. */
+/* The next @count samples of a gateway, after its peers moved on; texts borrow
+ * from the fleet. */
 void fleet_sample(const struct fleet *f, struct fleet_gateway *g,
-                  uint32_t count, uint64_t now_s, struct stat_report *reports,
-                  char (*endpoints)[FLEET_ENDPOINT_SIZE]);
+                  uint32_t count, uint64_t now_s, struct stat_report *reports);

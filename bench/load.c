@@ -2,7 +2,6 @@
  * acknowledgement takes, and what a report costs on each thread of the nodes.
  * Only what is acknowledged counts, and a node acknowledges what a majority has
  * on disk. bench/run starts a cluster and calls this. */
-#include "bench/cpu.h"
 #include "bench/stream.h"
 
 #include "base/clock.h"
@@ -14,22 +13,21 @@
 #include <string.h>
 #include <sys/resource.h>
 
-enum { TARGETS_MAX = 16, PIDS_MAX = 16, DRAIN_MS = 10000 };
+enum { TARGETS_MAX = 16, GATEWAYS_MAX = 16384, DRAIN_MS = 10000 };
 
 struct options {
     char *targets[TARGETS_MAX]; /* borrowed from argv */
     size_t target_count;
-    pid_t pids[PIDS_MAX];
-    size_t pid_count;
     uint32_t gateways, devices;
     uint32_t seconds, warmup_s;
 };
 
 static const char usage[] =
-    "usage: holdfast-load --targets ADDRESS,… --token TOKEN [options]\n"
+    "usage: holdfast-load --targets ADDRESS,… --token TOKEN,… [options]\n"
     "  --mode report|stats   holdfast.v1 batches, or defguard's single "
     "messages\n"
-    "  --gateways N          streams (report: 8, stats: 8)\n"
+    "  --gateways N          streams (8)\n"
+    "  --connections N       that they share (one each, as in the field)\n"
     "  --devices N           per gateway (1000)\n"
     "  --batch N             peers in a batch, report only (1000)\n"
     "  --in-flight N         batches unacknowledged per stream (4)\n"
@@ -38,19 +36,10 @@ static const char usage[] =
     "                        (as fast as they are acknowledged)\n"
     "  --seconds N           measured (10), after --warmup N (2)\n"
     "  --pids PID,…          the nodes: CPU by thread is printed\n"
-    "The token is a gateway token of a location that accepts unknown peers.\n";
-
-static uint32_t number_of(const char *flag, const char *text, uint32_t most)
-{
-    char *end;
-    unsigned long value = strtoul(text, &end, 10);
-    if (*end != '\0' || value == 0 || value > most) {
-        fprintf(stderr, "--%s: \"%s\" is not a number from 1 to %u\n", flag,
-                text, most);
-        exit(2);
-    }
-    return (uint32_t)value;
-}
+    "A token is a gateway token of a location that accepts unknown peers, or "
+    "that\n"
+    "has the devices (holdfast-fill makes the same); the streams share the "
+    "tokens\nout.\n";
 
 static void parse_targets(struct options *o, char *list)
 {
@@ -59,11 +48,11 @@ static void parse_targets(struct options *o, char *list)
             o->targets[o->target_count++] = at;
 }
 
-static void parse_pids(struct options *o, char *list)
+static void parse_tokens(struct load *load, char *list)
 {
     for (char *at = strtok(list, ","); at != NULL; at = strtok(NULL, ","))
-        if (o->pid_count < PIDS_MAX)
-            o->pids[o->pid_count++] = (pid_t)number_of("pids", at, 1 << 30);
+        if (load->token_count < TOKENS_MAX)
+            load->tokens[load->token_count++] = at;
 }
 
 static void parse(int argc, char **argv, struct options *o, struct load *load)
@@ -73,6 +62,7 @@ static void parse(int argc, char **argv, struct options *o, struct load *load)
         {"token", required_argument, NULL, 'k'},
         {"mode", required_argument, NULL, 'm'},
         {"gateways", required_argument, NULL, 'g'},
+        {"connections", required_argument, NULL, 'c'},
         {"devices", required_argument, NULL, 'd'},
         {"batch", required_argument, NULL, 'b'},
         {"in-flight", required_argument, NULL, 'f'},
@@ -90,35 +80,40 @@ static void parse(int argc, char **argv, struct options *o, struct load *load)
             parse_targets(o, optarg);
             break;
         case 'k':
-            load->token = optarg;
+            parse_tokens(load, optarg);
             break;
         case 'm':
             load->mode =
                 strcmp(optarg, "stats") == 0 ? LOAD_STATS : LOAD_REPORT;
             break;
         case 'g':
-            o->gateways = number_of("gateways", optarg, 1024);
+            o->gateways = measure_number("gateways", optarg, GATEWAYS_MAX);
+            break;
+        case 'c':
+            load->channel_count =
+                measure_number("connections", optarg, GATEWAYS_MAX);
             break;
         case 'd':
-            o->devices = number_of("devices", optarg, 1000000);
+            o->devices = measure_number("devices", optarg, 1000000);
             break;
         case 'b':
-            load->batch = number_of("batch", optarg, REPORT_PEERS_MAX);
+            load->batch = measure_number("batch", optarg, REPORT_PEERS_MAX);
             break;
         case 'f':
-            load->in_flight = number_of("in-flight", optarg, IN_FLIGHT_MAX);
+            load->in_flight =
+                measure_number("in-flight", optarg, IN_FLIGHT_MAX);
             break;
         case 'r':
-            load->rate = number_of("rate", optarg, 100 * 1000 * 1000);
+            load->rate = measure_number("rate", optarg, 100 * 1000 * 1000);
             break;
         case 's':
-            o->seconds = number_of("seconds", optarg, 3600);
+            o->seconds = measure_number("seconds", optarg, 3600);
             break;
         case 'w':
-            o->warmup_s = number_of("warmup", optarg, 600);
+            o->warmup_s = measure_number("warmup", optarg, 600);
             break;
         case 'p':
-            parse_pids(o, optarg);
+            measure_pids(&load->measure, optarg);
             break;
         case 'h':
             fputs(usage, stdout);
@@ -128,7 +123,7 @@ static void parse(int argc, char **argv, struct options *o, struct load *load)
             exit(2);
         }
     }
-    if (o->target_count == 0 || load->token == NULL || optind != argc) {
+    if (o->target_count == 0 || load->token_count == 0 || optind != argc) {
         fputs(usage, stderr);
         exit(2);
     }
@@ -143,6 +138,16 @@ static void pump_all(struct load *load)
         stream_pump(&load->streams[i]);
 }
 
+/* With a rate it is the clock that sends, not the acknowledgement, and every
+ * stream has its turn. */
+static void pump_due(struct load *load)
+{
+    for (uint32_t i = 0; i < load->stream_count && load_is_due(load); i++) {
+        stream_pump(&load->streams[load->turn]);
+        load->turn = (load->turn + 1) % load->stream_count;
+    }
+}
+
 /* Serves the queue until @until_ms (monotonic) or until every stream is over.
  */
 static void serve(struct load *load, uint64_t until_ms)
@@ -151,10 +156,11 @@ static void serve(struct load *load, uint64_t until_ms)
         uint64_t now_ms = clock_mono_ms();
         if (now_ms >= until_ms)
             return;
-        /* With a rate it is the clock that sends, not the acknowledgement. */
-        uint64_t wait_ms = load->rate > 0 ? 1 : until_ms - now_ms;
-        if (load->rate > 0)
-            pump_all(load);
+        uint64_t wait_ms = until_ms - now_ms;
+        if (load->rate > 0 && !load->stopping) {
+            pump_due(load);
+            wait_ms = 1;
+        }
         gpr_timespec deadline =
             gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
                          gpr_time_from_millis((int64_t)wait_ms, GPR_TIMESPAN));
@@ -167,111 +173,51 @@ static void serve(struct load *load, uint64_t until_ms)
     }
 }
 
-static void read_cpu(const struct options *o, struct cpu_usage *used)
-{
-    *used = (struct cpu_usage){.count = 0};
-    for (size_t i = 0; i < o->pid_count; i++)
-        cpu_add(used, o->pids[i]);
-}
-
-static double own_cpu(void)
-{
-    struct rusage used;
-    getrusage(RUSAGE_SELF, &used);
-    return (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
-           (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
-}
-
-static int ascending(const void *a, const void *b)
-{
-    const uint32_t *x = a, *y = b;
-    return (*x > *y) - (*x < *y);
-}
-
-static double percentile_ms(const struct load *load, double part)
-{
-    if (load->latency_count == 0)
-        return 0;
-    size_t at = (size_t)(part * (double)(load->latency_count - 1));
-    return load->latency_us[at] / 1000.0;
-}
-
-struct measurement {
-    uint64_t start_ns, end_ns;
-    double own_s;
-    struct cpu_usage before, after;
-};
-
-static void print(const struct options *o, struct load *load,
-                  const struct measurement *m)
-{
-    struct cpu_usage used;
-    double seconds = (double)(m->end_ns - m->start_ns) / 1e9;
-    double sum = cpu_difference(&m->before, &m->after, &used);
-    double reports = load->acknowledged > 0 ? (double)load->acknowledged : 1;
-    if (load->latency_count > 0)
-        qsort(load->latency_us, load->latency_count, sizeof *load->latency_us,
-              ascending);
-    printf("reports %llu\nseconds %.3f\nreports_per_s %.0f\n",
-           (unsigned long long)load->acknowledged, seconds,
-           (double)load->acknowledged / seconds);
-    if (load->mode == LOAD_REPORT)
-        printf("ack_p50_ms %.2f\nack_p99_ms %.2f\n", percentile_ms(load, 0.5),
-               percentile_ms(load, 0.99));
-    printf("generator_us_per_report %.3f\n", m->own_s * 1e6 / reports);
-    if (o->pid_count == 0)
-        return;
-    printf("nodes_us_per_report %.3f\n", sum * 1e6 / reports);
-    for (size_t i = 0; i < used.count; i++)
-        if (used.threads[i].seconds > 0)
-            printf("cpu %-16s %8.2f s %8.3f us/report\n", used.threads[i].name,
-                   used.threads[i].seconds,
-                   used.threads[i].seconds * 1e6 / reports);
-}
-
 /* Report: a window in the middle of a steady load. Stats: everything, up to
  * the last Empty, for only then is it known to be durable. */
 static int run(const struct options *o, struct load *load)
 {
-    struct measurement m = {0};
+    struct measure *m = &load->measure;
     struct errmsg e;
+    for (uint32_t i = 0; i < load->channel_count; i++)
+        load->channels[i] = stream_connect(o->targets[i % o->target_count]);
     for (uint32_t i = 0; i < load->stream_count; i++) {
         if (stream_open(&load->streams[i], load, &load->fleet.gateways[i],
-                        o->targets[i % o->target_count], &e) != 0) {
+                        &e) != 0) {
             fprintf(stderr, "holdfast-load: %s\n", e.text);
             return 1;
         }
     }
     if (load->mode == LOAD_REPORT)
         serve(load, clock_mono_ms() + o->warmup_s * 1000u);
-    load->measuring = true;
-    read_cpu(o, &m.before);
-    m.own_s = own_cpu();
-    m.start_ns = clock_mono_ns();
+    measure_start(m);
     serve(load, clock_mono_ms() + o->seconds * 1000u);
-    if (load->mode == LOAD_REPORT) {
-        load->measuring = false;
-        m.end_ns = clock_mono_ns();
-        read_cpu(o, &m.after);
-        m.own_s = own_cpu() - m.own_s;
-    }
+    if (load->mode == LOAD_REPORT)
+        measure_stop(m, clock_mono_ns());
     load->stopping = true;
     pump_all(load);
     serve(load, clock_mono_ms() + DRAIN_MS);
-    if (load->mode == LOAD_STATS) {
-        m.end_ns = load->finished_ns;
-        read_cpu(o, &m.after);
-        m.own_s = own_cpu() - m.own_s;
-    }
-    if (load->failed || load->open > 0 || load->acknowledged == 0) {
+    if (load->mode == LOAD_STATS)
+        measure_stop(m, load->finished_ns);
+    if (load->failed || load->open > 0 || m->operations == 0) {
         fprintf(stderr,
                 "holdfast-load: no result: %u streams did not end "
                 "well\n",
                 load->open);
         return 1;
     }
-    print(o, load, &m);
+    measure_print(m);
     return 0;
+}
+
+/* A connection a gateway. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
 }
 
 /* Tags must be drained before the calls go. */
@@ -298,6 +244,9 @@ static void shut_down(struct load *load)
     for (uint32_t i = 0; i < load->stream_count; i++)
         if (load->streams[i].load != NULL)
             stream_deinit(&load->streams[i]);
+    for (uint32_t i = 0; load->channels != NULL && i < load->channel_count; i++)
+        if (load->channels[i] != NULL)
+            grpc_channel_destroy(load->channels[i]);
     grpc_completion_queue_destroy(load->queue);
 }
 
@@ -308,17 +257,22 @@ int main(int argc, char **argv)
     static struct load load = {.batch = 1000, .in_flight = 4};
     int status = 1;
     parse(argc, argv, &o, &load);
+    raise_descriptor_limit();
     grpc_init();
     load.queue = grpc_completion_queue_create_for_next(NULL);
     load.streams = calloc(o.gateways, sizeof *load.streams);
     load.stream_count = o.gateways;
-    if (load.streams != NULL &&
+    if (load.channel_count == 0 || load.channel_count > o.gateways)
+        load.channel_count = o.gateways;
+    load.channels = calloc(load.channel_count, sizeof *load.channels);
+    if (load.streams != NULL && load.channels != NULL &&
         fleet_init(&load.fleet, o.gateways, o.devices) == 0)
         status = run(&o, &load);
     shut_down(&load);
     grpc_shutdown();
     free(load.streams);
-    free(load.latency_us);
+    free(load.channels);
+    measure_deinit(&load.measure);
     buf_deinit(&load.message);
     fleet_deinit(&load.fleet);
     return status;

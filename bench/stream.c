@@ -7,12 +7,10 @@
 #include <grpc/grpc_security.h>
 #include <grpc/support/alloc.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-static grpc_channel *open_channel(const char *target)
+grpc_channel *stream_connect(const char *target)
 {
-    /* Every gateway has its own connection, as in the field. */
     grpc_arg args[] = {
         {.type = GRPC_ARG_INTEGER,
          .key = (char *)(uintptr_t)GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL,
@@ -53,10 +51,12 @@ static void receive(struct stream *s)
 static void send_headers(struct stream *s)
 {
     char name[32];
+    const char *token =
+        s->load->tokens[s->gateway->number % s->load->token_count];
     snprintf(name, sizeof name, "load-%u", s->gateway->number);
     grpc_metadata list[] = {
         {.key = grpc_slice_from_static_string("authorization"),
-         .value = grpc_slice_from_copied_string(s->load->token)},
+         .value = grpc_slice_from_copied_string(token)},
         {.key = grpc_slice_from_static_string("hostname"),
          .value = grpc_slice_from_copied_string(name)},
     };
@@ -69,8 +69,7 @@ static void send_headers(struct stream *s)
 }
 
 int stream_open(struct stream *s, struct load *load,
-                struct fleet_gateway *gateway, const char *target,
-                struct errmsg *e)
+                struct fleet_gateway *gateway, struct errmsg *e)
 {
     const char *method = load->mode == LOAD_REPORT
                              ? "/holdfast.v1.Stats/Report"
@@ -82,13 +81,13 @@ int stream_open(struct stream *s, struct load *load,
     grpc_metadata_array_init(&s->trailers);
     s->details = grpc_empty_slice();
     s->session = clock_wall_ms();
-    s->channel = open_channel(target);
     s->call = grpc_channel_create_call(
-        s->channel, NULL, GRPC_PROPAGATE_DEFAULTS, load->queue,
+        load->channels[gateway->number % load->channel_count], NULL,
+        GRPC_PROPAGATE_DEFAULTS, load->queue,
         grpc_slice_from_static_string(method), NULL,
         gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
     if (s->call == NULL)
-        return errmsg_set(e, ERR_IO, "%s: no call", target);
+        return errmsg_set(e, ERR_IO, "stream %u: no call", gateway->number);
     load->open++;
     send_headers(s);
     grpc_op op = {.op = GRPC_OP_RECV_INITIAL_METADATA};
@@ -111,8 +110,6 @@ void stream_deinit(struct stream *s)
     grpc_slice_unref(s->details);
     if (s->call != NULL)
         grpc_call_unref(s->call);
-    if (s->channel != NULL)
-        grpc_channel_destroy(s->channel);
 }
 
 /* --- sending ---------------------------------------------------------------
@@ -122,7 +119,7 @@ static void encode_report(struct stream *s, uint64_t now_ms)
 {
     struct load *load = s->load;
     fleet_sample(&load->fleet, s->gateway, load->batch, now_ms / 1000,
-                 load->reports, load->endpoints);
+                 load->reports);
     struct report_batch batch = {
         .session = s->session,
         .sequence = s->sequence,
@@ -138,8 +135,7 @@ static void encode_report(struct stream *s, uint64_t now_ms)
 static void encode_stats(struct stream *s, uint64_t now_ms)
 {
     struct load *load = s->load;
-    fleet_sample(&load->fleet, s->gateway, 1, now_ms / 1000, load->reports,
-                 load->endpoints);
+    fleet_sample(&load->fleet, s->gateway, 1, now_ms / 1000, load->reports);
     stats_update_encode(&load->message, s->sequence + 1, load->reports);
 }
 
@@ -153,6 +149,11 @@ static uint64_t due_ns(struct load *load)
         load->began_ns = clock_mono_ns();
     return load->began_ns +
            load->batches * load->batch * UINT64_C(1000000000) / load->rate;
+}
+
+bool load_is_due(struct load *load)
+{
+    return due_ns(load) <= clock_mono_ns();
 }
 
 static void send_next(struct stream *s, uint64_t due)
@@ -210,20 +211,6 @@ void stream_pump(struct stream *s)
 /* --- receiving -------------------------------------------------------------
  */
 
-static void note_latency(struct load *load, uint64_t sent_ns)
-{
-    if (load->latency_count == load->latency_capacity) {
-        size_t capacity =
-            load->latency_capacity == 0 ? 4096 : load->latency_capacity * 2;
-        uint32_t *grown = realloc(load->latency_us, capacity * sizeof *grown);
-        ASSERT(grown != NULL);
-        load->latency_us = grown;
-        load->latency_capacity = capacity;
-    }
-    load->latency_us[load->latency_count++] =
-        (uint32_t)((clock_mono_ns() - sent_ns) / 1000);
-}
-
 /* Acknowledgements cover all before. */
 static void take_ack(struct stream *s, uint64_t sequence)
 {
@@ -235,12 +222,9 @@ static void take_ack(struct stream *s, uint64_t sequence)
         load->failed = true;
         return;
     }
-    for (; s->acked < sequence; s->acked++) {
-        if (!load->measuring)
-            continue;
-        load->acknowledged += load->batch;
-        note_latency(load, s->sent_ns[(s->acked + 1) % IN_FLIGHT_MAX]);
-    }
+    for (; s->acked < sequence; s->acked++)
+        measure_note(&load->measure, load->batch,
+                     s->sent_ns[(s->acked + 1) % IN_FLIGHT_MAX]);
     load->finished_ns = clock_mono_ns();
 }
 
@@ -249,7 +233,7 @@ static void take_empty(struct stream *s)
 {
     struct load *load = s->load;
     s->acked = s->sequence;
-    load->acknowledged += s->sequence;
+    load->measure.operations += s->sequence;
     load->finished_ns = clock_mono_ns();
 }
 
@@ -315,6 +299,6 @@ void stream_continue(struct stream *s, enum stream_op op, bool ok)
     case OP_COUNT:
         break;
     }
-    if (ok)
+    if (ok && (s->load->rate == 0 || s->load->stopping))
         stream_pump(s);
 }

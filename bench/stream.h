@@ -6,10 +6,11 @@
 #pragma once
 
 #include "bench/fleet.h"
+#include "bench/measure.h"
 
 #include <grpc/grpc.h>
 
-enum { IN_FLIGHT_MAX = 1024 };
+enum { IN_FLIGHT_MAX = 1024, TOKENS_MAX = 64 };
 
 enum load_mode { LOAD_REPORT, LOAD_STATS };
 
@@ -32,7 +33,6 @@ struct stream_tag {
 struct stream {
     struct load *load;             /* borrowed */
     struct fleet_gateway *gateway; /* borrowed */
-    grpc_channel *channel;         /* owned */
     grpc_call *call;               /* owned */
     struct stream_tag tags[OP_COUNT];
     unsigned pending; /* tags that will still come */
@@ -52,33 +52,38 @@ struct stream {
 
 struct load {
     enum load_mode mode;
-    const char *token;
+    const char *tokens[TOKENS_MAX]; /* borrowed from argv; shared out */
+    size_t token_count;
     uint32_t batch, in_flight;
     uint32_t rate;     /* reports a second of all streams; 0 = closed loop */
     uint64_t began_ns; /* of the first batch, with a rate */
     uint64_t batches;  /* sent, with a rate */
+    uint32_t turn;     /* the stream that sends next, with a rate */
     struct fleet fleet;
     struct stream *streams; /* owned */
     uint32_t stream_count;
+    grpc_channel **channels; /* owned; the streams share them out */
+    uint32_t channel_count;
     grpc_completion_queue *queue;
-    bool stopping;  /* send no more, close what is drained */
-    bool measuring; /* count what is acknowledged from here on */
-    uint32_t open;  /* streams that are not over */
+    bool stopping; /* send no more, close what is drained */
+    uint32_t open; /* streams that are not over */
     bool failed;
-    uint64_t acknowledged; /* reports, while measuring */
-    uint64_t finished_ns;  /* when the last acknowledgement came */
-    uint32_t *latency_us;  /* owned: one per batch, while measuring */
-    size_t latency_count, latency_capacity;
+    uint64_t finished_ns; /* when the last acknowledgement came */
+    struct measure measure;
     /* scratch, one message at a time */
     struct buf message;
     struct stat_report reports[REPORT_PEERS_MAX];
-    char endpoints[REPORT_PEERS_MAX][FLEET_ENDPOINT_SIZE];
 };
 
-/* Opens the stream of @gateway to @target ("ip:port"). */
+/* With a rate: the next batch of all streams should have left by now. */
+bool load_is_due(struct load *load);
+
+/* A connection of its own to "ip:port". */
+grpc_channel *stream_connect(const char *target);
+
+/* Opens the stream of @gateway on one of the load's channels. */
 NODISCARD int stream_open(struct stream *s, struct load *load,
-                          struct fleet_gateway *gateway, const char *target,
-                          struct errmsg *e);
+                          struct fleet_gateway *gateway, struct errmsg *e);
 /* The stream goes on after the tag of @op. */
 void stream_continue(struct stream *s, enum stream_op op, bool ok);
 /* Sends what the window allows; closes when the load stops and all is
