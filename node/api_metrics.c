@@ -3,6 +3,7 @@
 #include "node/api.h"
 
 #include "base/clock.h"
+#include "store/raw.h"
 #include "tls/tls.h"
 
 static void head(struct buf *b, const char *name, const char *type,
@@ -152,6 +153,27 @@ static void put_raft(struct buf *b, struct node *n)
     put_peers(b, &s);
 }
 
+static void put_raw(struct buf *b, struct raw_log *raw)
+{
+    struct raw_status s;
+    if (raw == NULL)
+        return;
+    raw_status(raw, &s);
+    gauge(b, "holdfast_raw_used_bytes", "Bytes of raw reports that are kept.",
+          s.bytes);
+    gauge(b, "holdfast_raw_file_bytes",
+          "Bytes of their file; space is used again, never given back.",
+          s.file_bytes);
+    gauge(b, "holdfast_raw_kept_index",
+          "Log index up to which they are durable.", s.kept_index);
+    head(b, "holdfast_raw_work_seconds", "summary",
+         "Time that packing and commits of raw reports took.");
+    buf_printf(b,
+               "holdfast_raw_work_seconds_sum %.6f\n"
+               "holdfast_raw_work_seconds_count %llu\n",
+               (double)s.work_ns / 1e9, (unsigned long long)s.commits);
+}
+
 static void put_store(struct buf *b, struct node *n)
 {
     struct store_status s;
@@ -263,6 +285,7 @@ void api_metrics(struct http_request *rq)
     struct buf *b = &rq->answer;
     put_raft(b, rq->node);
     put_store(b, rq->node);
+    put_raw(b, store_raw(rq->node->store));
     put_ingest(b, rq->node);
     put_tls(b, rq->node);
     gauge(b, "holdfast_uptime_seconds", "Since the process started.",

@@ -110,9 +110,9 @@ static const struct setting settings[] = {
     {"retain-day", "TIME", SECONDS, FIELD(retain_day_s), "87600h",
      "buckets of a day"},
     {"retain-raw", "TIME", SECONDS, FIELD(retain_raw_s), "720h",
-     "reports as they came"},
+     "reports as they came, of this node; 0 = keep none"},
     {"retain-raw-bytes", "SIZE", SIZE, FIELD(retain_raw_bytes), "10GiB",
-     "the same, whichever comes first"},
+     "the same, whichever comes first; 0 = keep none"},
 
     {NULL, NULL, TEXT, 0, NULL, "Log and checks"},
     {"log-level", "LEVEL", LEVEL, FIELD(log_level), "info",

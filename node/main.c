@@ -8,6 +8,7 @@
 #include "node/founding.h"
 #include "node/node.h"
 #include "node/restart.h"
+#include "store/raw.h"
 #include "tls/tls.h"
 
 #include <errno.h>
@@ -76,12 +77,37 @@ static void on_applied(void *arg, uint64_t applied_index)
 
 /* --- the parts ------------------------------------------------------------ */
 
+/* Raw reports, unless the operator wants none. */
+static int keep_raw(struct node *n, struct errmsg *e)
+{
+    const struct node_config *c = n->config;
+    char path[4096];
+    struct raw_status status;
+    struct raw_options options = {.path = path,
+                                  .bytes_max = c->retain_raw_bytes,
+                                  .age_ms_max = c->retain_raw_s * 1000};
+    if (options.bytes_max == 0 || options.age_ms_max == 0)
+        return 0;
+    snprintf(path, sizeof path, "%s/raw", c->data_dir);
+    int rv = store_keep_raw(n->store, &options, e);
+    if (rv != 0)
+        return errmsg_wrap(e, rv, "raw reports");
+    raw_status(store_raw(n->store), &status);
+    if (status.set_aside)
+        log_warn("raw_damaged",
+                 "%s was damaged: it is %s.damaged now, and raw reports begin "
+                 "anew; what the buckets say is not touched",
+                 path, path);
+    return 0;
+}
+
 static int start_store(struct node *n, struct errmsg *e)
 {
     char path[4096];
     snprintf(path, sizeof path, "%s/store", n->config->data_dir);
     struct store_options options = {.path = path};
-    return store_open(&options, &n->store, e);
+    int rv = store_open(&options, &n->store, e);
+    return rv == 0 ? keep_raw(n, e) : rv;
 }
 
 static int start_replica(struct node *n, struct errmsg *e)

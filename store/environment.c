@@ -88,19 +88,25 @@ static int make_lock_file(const struct environment *env, struct errmsg *e)
                : lmdb_error(failed, "allocating lock.mdb in", env->path, e);
 }
 
-static int open_map(struct environment *env, uint64_t map_bytes)
+static int open_map(struct environment *env, uint64_t map_bytes,
+                    struct errmsg *e)
 {
-    int rc = mdb_env_create(&env->env);
-    if (rc != 0)
-        return rc;
     size_t size = (size_t)(map_bytes != 0 ? map_bytes : map_bytes_default);
-    if ((rc = mdb_env_set_mapsize(env->env, size)) != 0 ||
-        (rc = mdb_env_set_maxdbs(env->env, DATABASES_MAX)) != 0 ||
-        (rc = mdb_env_set_maxreaders(env->env, READERS_MAX)) != 0)
-        return rc;
+    int dead;
+    int rc = mdb_env_create(&env->env);
+    if (rc == 0)
+        rc = mdb_env_set_mapsize(env->env, size);
+    if (rc == 0)
+        rc = mdb_env_set_maxdbs(env->env, DATABASES_MAX);
+    if (rc == 0)
+        rc = mdb_env_set_maxreaders(env->env, READERS_MAX);
     /* Full sync: one commit a minute, and no power loss can break the file
      * (docs/format.md, "Sync mode"). Read transactions move between threads. */
-    return mdb_env_open(env->env, env->path, MDB_NOTLS, 0600);
+    if (rc == 0)
+        rc = mdb_env_open(env->env, env->path, MDB_NOTLS, 0600);
+    if (rc == 0)
+        rc = mdb_reader_check(env->env, &dead);
+    return rc == 0 ? 0 : lmdb_error(rc, "opening the files in", env->path, e);
 }
 
 static int open_databases(struct environment *env, MDB_txn *txn)
@@ -147,16 +153,10 @@ static int begin_file(struct environment *env, MDB_txn *txn, struct errmsg *e)
     return 0;
 }
 
-static int open_file(struct environment *env, uint64_t map_bytes,
-                     struct errmsg *e)
+static int open_file(struct environment *env, struct errmsg *e)
 {
-    int rc = open_map(env, map_bytes);
-    int dead;
-    if (rc == 0)
-        rc = mdb_reader_check(env->env, &dead);
     MDB_txn *txn = NULL;
-    if (rc == 0)
-        rc = mdb_txn_begin(env->env, NULL, 0, &txn);
+    int rc = mdb_txn_begin(env->env, NULL, 0, &txn);
     if (rc != 0)
         return lmdb_error(rc, "opening the store in", env->path, e);
     rc = begin_file(env, txn, e);
@@ -173,8 +173,8 @@ static int open_file(struct environment *env, uint64_t map_bytes,
     return 0;
 }
 
-int environment_open(struct environment *env, const char *path,
-                     uint64_t map_bytes, struct errmsg *e)
+int environment_open_bare(struct environment *env, const char *path,
+                          uint64_t map_bytes, struct errmsg *e)
 {
     *env = (struct environment){.directory = -1};
     env->path = strdup(path);
@@ -186,7 +186,19 @@ int environment_open(struct environment *env, const char *path,
     if (rc == 0)
         rc = make_lock_file(env, e);
     if (rc == 0)
-        rc = open_file(env, map_bytes, e);
+        rc = open_map(env, map_bytes, e);
+    if (rc != 0)
+        environment_close(env);
+    return rc;
+}
+
+int environment_open(struct environment *env, const char *path,
+                     uint64_t map_bytes, struct errmsg *e)
+{
+    int rc = environment_open_bare(env, path, map_bytes, e);
+    if (rc != 0)
+        return rc;
+    rc = open_file(env, e);
     if (rc != 0)
         environment_close(env);
     return rc;

@@ -20,6 +20,10 @@ struct environment {
  * process at a time: ERR_DENIED if another has it open. */
 NODISCARD int environment_open(struct environment *env, const char *path,
                                uint64_t map_bytes, struct errmsg *e);
+/* The same without the store's databases, for an environment of another kind
+ * (store/raw_file): the directory with its lock, looked at and mapped. */
+NODISCARD int environment_open_bare(struct environment *env, const char *path,
+                                    uint64_t map_bytes, struct errmsg *e);
 void environment_close(struct environment *env);
 
 /* A snapshot of the file with the meta record it holds. The caller ends it with

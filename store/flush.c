@@ -231,7 +231,12 @@ static int flush(struct store *s, struct errmsg *e) REQUIRES(applier_thread)
         rc = flush_gather(s);
     if (rc != 0)
         return errmsg_set(e, rc, "flushing the store: out of memory");
-    rc = commit(s, e);
+    /* What the log may forget after the commit is in the raw reports by then.
+     */
+    if (s->raw != NULL)
+        rc = raw_await(s->raw, e);
+    if (rc == 0)
+        rc = commit(s, e);
     if (rc != 0)
         return rc;
     roster_flushed(s->roster);

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "store/environment.h"
+#include "store/raw.h"
 #include "store/store.h"
 #include "store/table.h"
 
@@ -24,6 +25,7 @@ enum {
 
 struct store {
     struct environment env;
+    struct raw_log *raw;   /* owned; NULL: none is kept */
     struct roster *roster; /* owned; has a lock of its own, taken inside ours */
 
     pthread_mutex_t lock; /* readers and the applier's changes of: */

@@ -54,6 +54,7 @@ void store_close(struct store *s)
 {
     if (s == NULL)
         return;
+    raw_close(s->raw);
     environment_close(&s->env);
     roster_destroy(s->roster);
     table_deinit(&s->table);
@@ -65,6 +66,17 @@ void store_close(struct store *s)
     free(s->peers);
     pthread_mutex_destroy(&s->lock);
     free(s);
+}
+
+int store_keep_raw(struct store *s, const struct raw_options *options,
+                   struct errmsg *e)
+{
+    return raw_open(options, s->applied_index, &s->raw, e);
+}
+
+struct raw_log *store_raw(struct store *s)
+{
+    return s->raw;
 }
 
 /* --- apply ------------------------------------------------------------------
@@ -247,6 +259,11 @@ int store_apply(struct store *s, uint64_t index, struct bytes entry,
     if (index <= s->applied_index) {
         result->skipped = true;
         return 0;
+    }
+    if (s->raw != NULL) {
+        rc = raw_put(s->raw, index, result->header.log_time_ms, entry, e);
+        if (rc != 0)
+            return s->failed = rc;
     }
     bool digest_asked = false;
     pthread_mutex_lock(&s->lock);

@@ -36,6 +36,16 @@ NODISCARD int store_open(const struct store_options *options,
 /* Does not flush: closing is as good as a crash. NULL is fine. */
 void store_close(struct store *s);
 
+/* From here on the entries themselves are kept too (store/raw.h), durable
+ * before the flush that covers them is. Before the first store_apply, once.
+ * Errors: see raw_open. */
+struct raw_options;
+struct raw_log;
+NODISCARD int store_keep_raw(struct store *s, const struct raw_options *options,
+                             struct errmsg *e);
+/* NULL: they are not kept. As long as the store lives. */
+struct raw_log *store_raw(struct store *s);
+
 struct apply_result {
     struct entry_header header;
     const struct outcome *outcomes; /* borrowed until the next store_apply; one

@@ -1,15 +1,20 @@
 /* Every call of LMDB and every allocation of ours fails once, the Nth in turn:
  * the store says so, the process that stops loses nothing, and a replay leads
- * to the digest of a replica that never failed. The calls are wrapped by the
+ * to the digest of a replica that never failed, with every raw report in its
+ * place. The calls are wrapped by the
  * linker (store/CMakeLists.txt), so that the store itself knows nothing of
  * tests. */
+#include "base/durable.h"
+#include "store/raw.h"
 #include "store/test/replica.h"
 #include "store/test/scenario.h"
 
 #include <errno.h>
 #include <lmdb.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* cmocka wants these four first */
 #include <setjmp.h>
@@ -21,13 +26,15 @@
 
 enum { STEPS = 40 };
 
-/* Calls until one fails; 0 = never. */
-static unsigned calls_left;
-static bool memory_fails, has_failed;
+/* Calls until one fails; 0 or less = never. The raw reports' thread counts
+ * too. */
+static atomic_int calls_left;
+static atomic_bool memory_fails, has_failed;
 
 static bool fails_now(bool memory)
 {
-    if (calls_left == 0 || memory != memory_fails || --calls_left > 0)
+    if (atomic_load(&calls_left) <= 0 || memory != memory_fails ||
+        atomic_fetch_sub(&calls_left, 1) != 1)
         return false;
     has_failed = true;
     return true;
@@ -134,6 +141,46 @@ static void make_entries(void)
     model_destroy(model);
 }
 
+static void raw_path(char out[80], const char *path)
+{
+    snprintf(out, 80, "%s/raw", path);
+}
+
+static int keep_raw(struct store *s, const char *path, struct errmsg *e)
+{
+    char raw[80];
+    raw_path(raw, path);
+    struct raw_options options = {raw, 64 << 20, UINT64_MAX / 2};
+    return store_keep_raw(s, &options, e);
+}
+
+/* Nothing was lost on the way, whichever call failed. */
+static void check_raw(const char *path)
+{
+    char raw[80];
+    struct raw_file *file;
+    struct raw_chunk chunk;
+    struct errmsg e = {""};
+    uint64_t wanted = 1, index;
+    struct bytes entry;
+    raw_path(raw, path);
+    if (raw_file_open(raw, &file, &e) != 0)
+        fail_msg("%s", e.text);
+    while (raw_file_next(file, wanted, &chunk, &e) == 1) {
+        struct raw_reader r = raw_reader_of(&chunk);
+        while (raw_reader_next(&r, &index, &entry) == 1) {
+            assert_int_equal(index, wanted);
+            assert_int_equal(entry.size, entries[index - 1].size);
+            assert_memory_equal(entry.data, entries[index - 1].data,
+                                entry.size);
+            wanted++;
+        }
+        raw_chunk_deinit(&chunk);
+    }
+    assert_int_equal(wanted, STEPS + 2);
+    raw_file_close(file);
+}
+
 /* Opens, applies all that is missing, flushes on the way, asks. The first error
  * ends it, as it ends a process. */
 static int run(const char *path, uint64_t *digest, struct errmsg *e)
@@ -142,6 +189,8 @@ static int run(const char *path, uint64_t *digest, struct errmsg *e)
     struct store_options options = {path, 64 << 20};
     thread_role_assert(&applier_thread);
     int rc = store_open(&options, &s, e);
+    if (rc == 0)
+        rc = keep_raw(s, path, e);
     for (size_t i = 0; i <= STEPS && rc == 0; i++) {
         struct apply_result result;
         rc = store_apply(s, i + 1, buf_bytes(&entries[i]), &result, e);
@@ -165,9 +214,17 @@ static int run(const char *path, uint64_t *digest, struct errmsg *e)
     return rc;
 }
 
+static void remove_all(const char *path)
+{
+    struct errmsg e;
+    assert_int_equal(durable_remove(path, &e), 0);
+}
+
 static void make_directory(char *path, size_t size)
 {
-    snprintf(path, size, "/tmp/holdfast-store-XXXXXX");
+    /* Thousands of commits: in memory where that can be had. */
+    snprintf(path, size, "%s/holdfast-store-XXXXXX",
+             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     assert_non_null(mkdtemp(path));
 }
 
@@ -183,7 +240,7 @@ static void fail_every_call(bool memory)
         e.text[0] = '\0';
         memory_fails = memory;
         has_failed = false;
-        calls_left = n;
+        calls_left = (int)n;
         int rc = run(path, &digest, &e);
         calls_left = 0;
         if (has_failed && (rc >= 0 || e.text[0] == '\0'))
@@ -192,7 +249,8 @@ static void fail_every_call(bool memory)
         if (rc != 0 && run(path, &digest, &e) != 0)
             fail_msg("after call %u had failed: %s", n, e.text);
         assert_int_equal(digest, digest_wanted);
-        remove_directory(path);
+        check_raw(path);
+        remove_all(path);
         n += step;
         /* All of the opening and of the first flushes; then a sample. */
         if (n > 400)
@@ -221,7 +279,7 @@ static int set_up(void **state)
     make_entries();
     make_directory(path, sizeof path);
     int rc = run(path, &digest_wanted, &e);
-    remove_directory(path);
+    remove_all(path);
     return rc;
 }
 
