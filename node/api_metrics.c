@@ -217,6 +217,11 @@ static void put_store(struct buf *b, struct node *n)
             s.counters.resets);
     counter(b, "holdfast_ingest_late_total",
             "Deltas into minutes that had closed.", s.counters.late);
+    counter(b, "holdfast_ingest_spread_total",
+            "Deltas spread over minutes in which nobody heard the gateway.",
+            s.counters.spread);
+    counter(b, "holdfast_ingest_presence_total",
+            "Lists of heard gateways applied.", s.counters.presences);
 }
 
 static void put_ingest(struct buf *b, struct node *n)

@@ -60,6 +60,26 @@ bool legacy_stream_is_in_flight(const struct legacy_stream *s)
     return s->state == RECORD_IN_FLIGHT;
 }
 
+/* Under the roster's lock. Ids are never used twice. */
+static uint32_t look_up_gateway(struct legacy_stream *s)
+{
+    if (s->gateway == 0)
+        s->gateway = roster_gateway_by_identity(s->ingest->roster,
+                                                s->who.location, GATEWAY_LEGACY,
+                                                s->who.identity, s->who.name);
+    return s->gateway;
+}
+
+uint32_t legacy_stream_gateway(struct legacy_stream *s)
+{
+    if (!s->identified || s->gateway != 0)
+        return s->gateway;
+    roster_read_lock(s->ingest->roster);
+    (void)look_up_gateway(s);
+    roster_read_unlock(s->ingest->roster);
+    return s->gateway;
+}
+
 /* --- keeping the newest --------------------------------------------------- */
 
 /* Those without a pending sample, or all. */
@@ -221,8 +241,7 @@ static int encode(struct legacy_stream *s)
                               .address = s->who.address};
     size_t count = 0;
     roster_read_lock(roster);
-    head.gateway = roster_gateway_by_identity(
-        roster, head.location, GATEWAY_LEGACY, head.identity, head.name);
+    head.gateway = look_up_gateway(s);
     for (struct legacy_sample *at = s->first;
          at != NULL && count < BATCH_PEERS_MAX; at = at->next)
         devices[count++] = roster_device_by_key(roster, at->key);

@@ -51,6 +51,7 @@ struct legacy_stream {
     /* Asked once, when the barrier has passed: completes who.name. */
     bool (*identify)(struct legacy_stream *s);
     bool identified;
+    uint32_t gateway; /* its id, once the roster knows it */
     /* Something settled: there may be room, an end, or nothing left. */
     void (*changed)(struct legacy_stream *s);
     void *arg; /* for the above */
@@ -72,3 +73,6 @@ void legacy_stream_pump(struct legacy_stream *s);
 /* All that was received is committed (or dropped as stale by apply). */
 bool legacy_stream_is_drained(const struct legacy_stream *s);
 bool legacy_stream_is_in_flight(const struct legacy_stream *s);
+
+/* Whom it is a stream of; 0 while nobody knows. */
+uint32_t legacy_stream_gateway(struct legacy_stream *s);

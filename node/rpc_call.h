@@ -11,6 +11,7 @@
 #include "base/bytes.h"
 #include "node/barrier.h"
 #include "node/ingest.h"
+#include "node/presence.h"
 #include "node/registration.h"
 #include "node/rpc_tls.h"
 #include "proto/report.h"
@@ -48,6 +49,8 @@ struct method {
     void (*closed)(struct call *c);
     /* Time passed, or something changed that others know of: go on. */
     void (*tick)(struct call *c);
+    /* The id of the gateway that is heard on it; 0 if that is not known. */
+    uint32_t (*heard)(struct call *c);
     /* True while the log holds something that points into the call. */
     bool (*busy)(struct call *c);
     void (*release)(struct call *c);
@@ -139,6 +142,7 @@ struct rpc_server {
     struct call *calls; /* all, newest first */
     struct ingest ingest;
     struct barrier barrier;
+    struct presence_round presence;
     uint64_t first_ticket; /* passed: this node has caught up */
     struct registrations registrations;
     unsigned health_requests;   /* that have not come yet */

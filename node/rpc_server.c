@@ -94,6 +94,21 @@ static void tick_calls(struct rpc_server *g)
     }
 }
 
+static void listen_to_calls(struct presence_round *p)
+{
+    struct rpc_server *g = CONTAINER_OF(p, struct rpc_server, presence);
+    for (struct call *c = g->calls; c != NULL; c = c->next)
+        if (c->method->heard != NULL)
+            presence_add(p, c->method->heard(c));
+}
+
+static void presence_go_on(struct rpc_server *g)
+{
+    /* Until then such a record is refused. */
+    if (store_level(g->node->store) >= store_level_of(RECORD_PRESENCE))
+        presence_pump(&g->presence);
+}
+
 static void barrier_go_on(struct rpc_server *g)
 {
     bool passed =
@@ -106,8 +121,10 @@ static void barrier_go_on(struct rpc_server *g)
         passed = barrier_pump(&g->barrier, store_applied_index(g->node->store));
     if (barrier_has_passed(&g->barrier, g->first_ticket))
         atomic_store(&g->node->caught_up, true);
-    if (passed)
+    if (passed) {
         tick_calls(g);
+        presence_go_on(g);
+    }
 }
 
 static void look_at_leader(struct rpc_server *g)
@@ -178,6 +195,7 @@ static void tick(struct rpc_server *g)
     barrier_go_on(g);
     if (news)
         tick_calls(g);
+    presence_go_on(g);
     g->next_tick_ms = g->ingest.now_ms + TICK_MS;
 }
 
@@ -404,6 +422,7 @@ static int prepare(struct rpc_server *g, struct node *n, struct errmsg *e)
     if (g->reports == NULL || g->changes == NULL ||
         barrier_init(&g->barrier, &g->ingest) != 0)
         return errmsg_set(e, ERR_NOMEM, "out of memory");
+    presence_init(&g->presence, &g->ingest, &g->barrier, listen_to_calls);
     mailbox_init(&g->mailbox, wake_queue, g);
     pthread_mutex_init(&g->wake_lock, NULL);
     g->stop.open = stop_open;
@@ -419,6 +438,7 @@ static int prepare(struct rpc_server *g, struct node *n, struct errmsg *e)
 static void free_all(struct rpc_server *g)
 {
     rpc_tls_deinit(&g->tls);
+    presence_deinit(&g->presence);
     barrier_deinit(&g->barrier);
     registrations_deinit(&g->registrations);
     buf_deinit(&g->scratch);

@@ -147,6 +147,15 @@ static void stats_closed(struct call *c)
     atomic_fetch_sub(&c->server->node->ingest.gateways_connected, 1);
 }
 
+/* Keepalive ends the streams of gateways that are gone. */
+static uint32_t stats_heard(struct call *c)
+{
+    struct stats_call *sc = stats_of(c);
+    if (!sc->open || c->ended || c->half_closed)
+        return 0;
+    return legacy_stream_gateway(&sc->stream);
+}
+
 static bool stats_busy(struct call *c)
 {
     struct stats_call *sc = stats_of(c);
@@ -174,6 +183,7 @@ const struct method method_stats = {
     .sent = stats_go_on,
     .tick = stats_tick,
     .closed = stats_closed,
+    .heard = stats_heard,
     .busy = stats_busy,
     .release = stats_release,
 };

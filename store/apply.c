@@ -18,7 +18,9 @@ struct batch {
     uint64_t sampled_ms; /* native */
     uint32_t minute;     /* where growth falls */
     struct growth total;
-    bool heard; /* something in it is news */
+    bool heard;             /* something in it is news */
+    struct hearing hearing; /* legacy: of its gateway, if it is heard */
+    struct spread spread;   /* what s->spread holds; none: nothing yet */
 };
 
 /* --- cells ------------------------------------------------------------------
@@ -42,10 +44,8 @@ static int add_to_cell(struct store *s, struct slot *slot, uint32_t minute,
 {
     if (minute < s->horizon)
         return 0;
-    if (minute_is_due(minute, s->log_time_ms)) {
-        s->counters.late += slot->device != GATEWAY_TOTAL;
+    if (minute_is_due(minute, s->log_time_ms))
         return add_late(s, slot, minute, growth);
-    }
     struct open_cell *open = &slot->open[minute & 1];
     if (open->used && open->minute != minute) {
         /* Of one parity, so two minutes older at least, so due. */
@@ -62,6 +62,42 @@ static int add_to_cell(struct store *s, struct slot *slot, uint32_t minute,
     open->download += growth.download;
     if (minute < s->earliest_open)
         s->earliest_open = minute;
+    return 0;
+}
+
+/* Into the minute of the batch, where its samples fall. */
+static int add_now(struct store *s, struct batch *batch, struct slot *slot,
+                   struct growth growth)
+{
+    batch->total.upload += growth.upload;
+    batch->total.download += growth.download;
+    s->counters.late += minute_is_due(batch->minute, s->log_time_ms);
+    return add_to_cell(s, slot, batch->minute, growth);
+}
+
+/* Over the minutes in which nobody heard the gateway; every sample of a batch
+ * has the same ones, so that their sums can be added to its total at the end.
+ */
+static int add_spread(struct store *s, struct batch *batch, struct slot *slot,
+                      struct spread spread, struct growth growth)
+{
+    if (batch->spread.count == 0)
+        memset(s->spread, 0, spread.count * sizeof *s->spread);
+    batch->spread = spread;
+    s->counters.spread++;
+    for (uint32_t i = 0; i < spread_shares(spread); i++) {
+        uint32_t minute;
+        struct growth share =
+            spread_share(spread, growth, slot->device, i, &minute);
+        if (share.upload == 0 && share.download == 0)
+            continue;
+        struct growth *sum = &s->spread[minute - spread.first];
+        sum->upload += share.upload;
+        sum->download += share.download;
+        int rc = add_to_cell(s, slot, minute, share);
+        if (rc != 0)
+            return rc;
+    }
     return 0;
 }
 
@@ -126,6 +162,7 @@ static int store_sample(struct store *s, struct batch *batch, struct slot *slot,
         renew_slot(slot);
     if (slot == NULL)
         return ERR_NOMEM;
+    uint64_t stored_ms = slot->seen_ms;
     slot->last = *sample;
     slot->last.from_zero = false;
     slot->seen_ms = s->log_time_ms;
@@ -135,9 +172,11 @@ static int store_sample(struct store *s, struct batch *batch, struct slot *slot,
         return ERR_NOMEM;
     if (growth.upload == 0 && growth.download == 0)
         return 0;
-    batch->total.upload += growth.upload;
-    batch->total.download += growth.download;
-    return add_to_cell(s, slot, batch->minute, growth);
+    struct spread spread = {0};
+    if (!batch->native)
+        spread = spread_of(&batch->hearing, stored_ms, s->horizon);
+    return spread.count > 0 ? add_spread(s, batch, slot, spread, growth)
+                            : add_now(s, batch, slot, growth);
 }
 
 static int apply_sample(struct store *s, struct batch *batch,
@@ -200,7 +239,13 @@ static int add_total(struct store *s, const struct batch *batch)
     if (slot == NULL)
         return ERR_NOMEM;
     slot->seen_ms = s->log_time_ms;
-    return add_to_cell(s, slot, batch->minute, batch->total);
+    int rc = add_to_cell(s, slot, batch->minute, batch->total);
+    for (uint32_t i = 0; i < batch->spread.count && rc == 0; i++) {
+        struct growth growth = s->spread[i];
+        if (growth.upload != 0 || growth.download != 0)
+            rc = add_to_cell(s, slot, batch->spread.first + i, growth);
+    }
+    return rc;
 }
 
 /* Every peer of the record into s->peers, so that a record that breaks off in
@@ -264,6 +309,17 @@ static void take_legacy(struct store *s, const struct batch_head *head,
     roster_update_gateway(s->roster, gateway, &state);
     batch->origin = XXH3_64bits(head->address.data, head->address.size);
     batch->minute = minute_of(s->log_time_ms);
+    batch->hearing = hearing_at(gateway->hearing, batch->minute);
+}
+
+/* Rule 8: @hearing takes note of this minute. */
+static void note_hearing(struct store *s, struct gateway *gateway,
+                         struct hearing hearing) REQUIRES(applier_thread)
+{
+    struct gateway state = *gateway;
+    state.seen_ms = s->log_time_ms;
+    state.hearing = hearing;
+    roster_update_gateway(s->roster, gateway, &state);
 }
 
 int apply_batch(struct store *s, const struct record *record, uint64_t index,
@@ -298,7 +354,61 @@ int apply_batch(struct store *s, const struct record *record, uint64_t index,
         if ((rc = apply_sample(s, &batch, &s->peers[i], index)) != 0)
             return rc;
     /* A legacy batch of nothing but old news proves nothing about now. */
-    return batch.heard || count == 0 ? add_total(s, &batch) : 0;
+    if (!batch.heard && count > 0)
+        return 0;
+    if (!native)
+        note_hearing(s, gateway, batch.hearing);
+    return add_total(s, &batch);
+}
+
+/* --- presence ---------------------------------------------------------------
+ */
+
+static bool presence_is_whole(const struct record *record, uint32_t *minute)
+{
+    struct presence_reader r;
+    uint32_t gateway;
+    int rc = presence_open(&r, record);
+    *minute = r.minute;
+    while (rc == 0 && (rc = presence_next(&r, &gateway)) > 0)
+        rc = 0;
+    return rc == 0 && r.rest.size == 0;
+}
+
+/* Nothing to do for one that was heard in this minute already, by whomever. */
+static int apply_heard(struct store *s, uint32_t id, uint32_t minute)
+    REQUIRES(applier_thread)
+{
+    struct gateway *gateway =
+        roster_reporting_gateway(s->roster, id, GATEWAY_LEGACY);
+    if (gateway == NULL || gateway->hearing.minute >= minute)
+        return 0;
+    note_hearing(s, gateway, hearing_at(gateway->hearing, minute));
+    return add_total(s, &(struct batch){.location = gateway->location,
+                                        .gateway = id,
+                                        .minute = minute});
+}
+
+int apply_presence(struct store *s, const struct record *record,
+                   struct outcome *outcome)
+{
+    uint32_t minute, gateway;
+    if (!presence_is_whole(record, &minute)) {
+        outcome->code = OUTCOME_INVALID;
+        return 0;
+    }
+    /* Of another minute than the entry's nobody knows whether somebody
+     * listened: it came late, out of a frozen node or a slow leader. */
+    if (minute != minute_of(s->log_time_ms)) {
+        outcome->code = OUTCOME_DUPLICATE;
+        return 0;
+    }
+    s->counters.presences++;
+    struct presence_reader r;
+    int rc = presence_open(&r, record);
+    while (rc == 0 && (rc = presence_next(&r, &gateway)) > 0)
+        rc = apply_heard(s, gateway, minute);
+    return rc;
 }
 
 /* --- log time ---------------------------------------------------------------

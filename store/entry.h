@@ -32,7 +32,7 @@ enum record_kind {
     RECORD_NATIVE_BATCH = 1, /* rule 1: session and sequence */
     RECORD_LEGACY_BATCH = 2, /* rule 2: handshake, counters, receipt stamp */
     RECORD_TICK = 3,         /* moves log time; also the shared barrier */
-    RECORD_PRESENCE = 4,     /* reserved: rule 8 */
+    RECORD_PRESENCE = 4,     /* level 3: who was heard in a minute, rule 8 */
     RECORD_SETTINGS = 16,    /* cluster settings; the first one wins */
     RECORD_LOCATION_CREATE = 17,
     RECORD_LOCATION_CHANGE = 18,
@@ -168,3 +168,25 @@ NODISCARD int batch_open(struct batch_reader *r, const struct record *record,
                          struct batch_head *head);
 /* 1 and a peer (borrowing from the record), 0 at the end, ERR_CORRUPT. */
 NODISCARD int batch_next(struct batch_reader *r, struct batch_peer *peer);
+
+/* --- presence ------------------------------------------------------------- */
+
+enum { PRESENCE_GATEWAYS_MAX = 64 * 1024 };
+
+/* Some node heard these gateways of defguard's in this minute of log time;
+ * their ids in rising order, none twice. Applied only while the minute lasts.
+ */
+void record_put_presence(struct buf *out, uint32_t minute,
+                         const uint32_t *gateways, size_t count);
+
+struct presence_reader {
+    struct reader rest;
+    uint32_t minute;
+    uint32_t gateway, count; /* the last one, and how many so far */
+};
+
+/* ERR_CORRUPT. */
+NODISCARD int presence_open(struct presence_reader *r,
+                            const struct record *record);
+/* 1 and a gateway's id, 0 at the end, ERR_CORRUPT. */
+NODISCARD int presence_next(struct presence_reader *r, uint32_t *gateway);

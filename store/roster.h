@@ -8,6 +8,7 @@
 #include "base/bytes.h"
 #include "base/thread.h"
 #include "store/entry.h"
+#include "store/hearing.h"
 
 struct roster;
 
@@ -69,9 +70,10 @@ struct gateway {
     enum gateway_kind kind;
     char *identity, *hostname, *name; /* owned */
     uint64_t session, sequence;       /* last taken */
-    uint64_t sampled_ms; /* of that session's last batch, clamped */
-    uint64_t machine;    /* hash, 0 = not told */
-    uint64_t seen_ms;    /* log time of the last batch */
+    uint64_t sampled_ms;    /* of that session's last batch, clamped */
+    uint64_t machine;       /* hash, 0 = not told */
+    uint64_t seen_ms;       /* log time when it was last heard */
+    struct hearing hearing; /* legacy; rules 5 and 8 */
 };
 
 struct settings {
@@ -254,8 +256,13 @@ roster_resolve_gateway(struct roster *r, const struct batch_head *head,
                        enum gateway_kind kind, struct gateway **out,
                        struct outcome *outcome) REQUIRES(applier_thread);
 
-/* Takes what a batch says of its gateway (session state, seen_ms); the
- * applier is the only writer, readers look under the lock. */
+/* The gateway with this id, if it is of that kind and its location is there. */
+struct gateway *roster_reporting_gateway(struct roster *r, uint32_t id,
+                                         enum gateway_kind kind)
+    REQUIRES(applier_thread);
+
+/* Takes what a record says of its gateway (session state, seen_ms, hearing);
+ * the applier is the only writer, readers look under the lock. */
 void roster_update_gateway(struct roster *r, struct gateway *g,
                            const struct gateway *state)
     REQUIRES(applier_thread);

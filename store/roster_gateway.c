@@ -41,6 +41,16 @@ static int create(struct roster *r, const struct batch_head *head,
     return 0;
 }
 
+struct gateway *roster_reporting_gateway(struct roster *r, uint32_t id,
+                                         enum gateway_kind kind)
+{
+    struct gateway *g = id_table_get(&r->gateways, id);
+    return g != NULL && g->kind == kind &&
+                   roster_location(r, g->location) != NULL
+               ? g
+               : NULL;
+}
+
 int roster_resolve_gateway(struct roster *r, const struct batch_head *head,
                            enum gateway_kind kind, struct gateway **out,
                            struct outcome *outcome)
@@ -50,8 +60,8 @@ int roster_resolve_gateway(struct roster *r, const struct batch_head *head,
     if (l == NULL)
         return refuse(outcome, OUTCOME_NOTFOUND);
     if (head->gateway != 0) {
-        struct gateway *g = id_table_get(&r->gateways, head->gateway);
-        if (g == NULL || g->location != head->location || g->kind != kind)
+        struct gateway *g = roster_reporting_gateway(r, head->gateway, kind);
+        if (g == NULL || g->location != head->location)
             return refuse(outcome, OUTCOME_NOTFOUND);
         *out = g;
         return 0;
@@ -80,6 +90,7 @@ void roster_update_gateway(struct roster *r, struct gateway *g,
     g->sampled_ms = state->sampled_ms;
     g->machine = state->machine;
     g->seen_ms = state->seen_ms;
+    g->hearing = state->hearing;
     roster_write_unlock(r);
     id_table_mark(&r->gateways, g->id);
 }

@@ -90,6 +90,9 @@ static void put_gateway(struct buf *out, const struct gateway *g)
     buf_put_varint(out, g->sampled_ms);
     buf_put_u64(out, g->machine);
     buf_put_varint(out, g->seen_ms);
+    buf_put_varint(out, g->hearing.minute);
+    buf_put_varint(out, g->hearing.gap_first);
+    buf_put_varint(out, g->hearing.gap_end);
 }
 
 static void put_token(struct buf *out, const struct api_token *t)
@@ -367,7 +370,12 @@ static int fill_gateway(const struct roster *r, struct gateway *g,
     g->sampled_ms = reader_varint(in);
     g->machine = reader_u64(in);
     g->seen_ms = reader_varint(in);
-    if (in->failed || kind > GATEWAY_LEGACY)
+    g->hearing.minute = reader_varint32(in);
+    g->hearing.gap_first = reader_varint32(in);
+    g->hearing.gap_end = reader_varint32(in);
+    if (in->failed || kind > GATEWAY_LEGACY ||
+        g->hearing.gap_first > g->hearing.gap_end ||
+        g->hearing.gap_end > g->hearing.minute)
         return ERR_CORRUPT;
     g->kind = (enum gateway_kind)kind;
     if (roster_gateway_by_identity(r, g->location, g->kind, identity, name) !=

@@ -47,8 +47,9 @@ struct store {
     int failed; /* the first error: memory no longer is the state of an index */
     struct outcome *outcomes; /* owned */
     size_t outcome_capacity;
-    struct batch_peer *peers;         /* owned; BATCH_PEERS_MAX */
-    struct cells due, merged, stored; /* scratch of a flush */
+    struct batch_peer *peers;                 /* owned; BATCH_PEERS_MAX */
+    struct cells due, merged, stored;         /* scratch of a flush */
+    struct growth spread[SPREAD_MINUTES_MAX]; /* of a batch, by minute */
 
     /* any thread, for a look without the lock */
     atomic_uint_fast64_t applied_index_seen, log_time_seen;

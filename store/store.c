@@ -99,7 +99,7 @@ static struct outcome *next_outcome(struct store *s, size_t count)
 /* Who takes a record, and since which level: the one list of the kinds that
  * this version knows. */
 struct taker {
-    enum { NOBODY, BY_COUNTING, BY_ROSTER, BY_ENTRY } who;
+    enum { NOBODY, BY_COUNTING, BY_PRESENCE, BY_ROSTER, BY_ENTRY } who;
     unsigned level;
 };
 
@@ -109,6 +109,8 @@ static struct taker taker_of(enum record_kind kind)
     case RECORD_NATIVE_BATCH:
     case RECORD_LEGACY_BATCH:
         return (struct taker){BY_COUNTING, 1};
+    case RECORD_PRESENCE:
+        return (struct taker){BY_PRESENCE, 3};
     case RECORD_SETTINGS:
     case RECORD_LOCATION_CREATE:
     case RECORD_LOCATION_CHANGE:
@@ -158,6 +160,9 @@ static int apply_record(struct store *s, uint64_t index,
     switch (taker_of(record->kind).who) {
     case BY_COUNTING:
         rc = apply_batch(s, record, index, outcome);
+        break;
+    case BY_PRESENCE:
+        rc = apply_presence(s, record, outcome);
         break;
     case BY_ROSTER:
         rc = roster_apply(s->roster, record, index, s->log_time_ms, outcome);

@@ -91,6 +91,8 @@ struct store_counters {
     uint64_t unknown_keys; /* samples skipped */
     uint64_t resets;       /* counters that fell */
     uint64_t late;         /* deltas into minutes that had closed */
+    uint64_t spread;       /* deltas spread over minutes before theirs */
+    uint64_t presences;    /* presence records taken */
     uint64_t flushes;
     uint64_t flush_ns, apply_ns; /* time spent */
 };

@@ -23,16 +23,35 @@ static bool copy_batch(struct buf *out, const struct record *record)
     return rc == 0;
 }
 
+/* Likewise a presence. */
+static bool copy_presence(struct buf *out, const struct record *record)
+{
+    static uint32_t gateways[PRESENCE_GATEWAYS_MAX];
+    struct presence_reader r;
+    size_t count = 0;
+    uint32_t gateway;
+    int rc;
+    if (presence_open(&r, record) != 0)
+        return false;
+    while ((rc = presence_next(&r, &gateway)) == 1)
+        gateways[count++] = gateway;
+    record_put_presence(out, r.minute, gateways, count);
+    return rc == 0;
+}
+
 /* Appends all records of the run; false at the first that does not decode. */
 static bool copy_records(struct buf *out, struct reader records)
 {
     struct record record;
     int rc;
     while ((rc = record_next(&records, &record)) == 1) {
-        if (record.kind != RECORD_NATIVE_BATCH &&
-            record.kind != RECORD_LEGACY_BATCH)
+        bool batch = record.kind == RECORD_NATIVE_BATCH ||
+                     record.kind == RECORD_LEGACY_BATCH;
+        bool presence = record.kind == RECORD_PRESENCE;
+        if (!batch && !presence)
             record_put(out, record.kind, record.body);
-        else if (!copy_batch(out, &record))
+        else if (batch ? !copy_batch(out, &record)
+                       : !copy_presence(out, &record))
             return false;
     }
     return rc == 0;

@@ -24,6 +24,10 @@ struct host {
     uint64_t session, sequence, sampled, machine;
 };
 
+struct heard {
+    uint32_t gateway, minute;
+};
+
 struct dev {
     uint32_t id;
     unsigned key;
@@ -45,6 +49,8 @@ struct model {
     size_t last_count;
     struct host hosts[SMALL_MAX];
     size_t host_count;
+    struct heard heards[LIST_MAX];
+    size_t heard_count;
     struct dev devs[SMALL_MAX];
     size_t dev_count;
     struct loc locs[SMALL_MAX];
@@ -184,6 +190,91 @@ static bool judge(const struct last *old, const struct last *new, bool native,
     return true;
 }
 
+/* --- rules 5 and 8 ----------------------------------------------------------
+ */
+
+static bool was_heard(const struct model *m, uint32_t gateway, uint32_t minute)
+{
+    for (size_t i = m->heard_count; i-- > 0;)
+        if (m->heards[i].gateway == gateway && m->heards[i].minute == minute)
+            return true;
+    return false;
+}
+
+static void note_heard(struct model *m, uint32_t gateway, uint32_t minute)
+{
+    if (was_heard(m, gateway, minute))
+        return;
+    if (m->heard_count == LIST_MAX)
+        abort();
+    m->heards[m->heard_count++] = (struct heard){gateway, minute};
+}
+
+/* The minutes in which nobody heard the gateway, before those up to @minute in
+ * which somebody did: their number, and the first. */
+static uint32_t find_gap(const struct model *m, uint32_t gateway,
+                         uint32_t minute, uint32_t *first, uint32_t *end)
+{
+    uint32_t last = 0;
+    *end = minute;
+    while (was_heard(m, gateway, *end - 1))
+        --*end;
+    for (size_t i = 0; i < m->heard_count; i++)
+        if (m->heards[i].gateway == gateway && m->heards[i].minute < *end &&
+            m->heards[i].minute > last)
+            last = m->heards[i].minute;
+    if (last == 0)
+        return 0;
+    *first = last + 1;
+    if (*end - *first > 1440)
+        *first = *end - 1440;
+    if (*first < m->horizon)
+        *first = m->horizon;
+    return *first < *end ? *end - *first : 0;
+}
+
+/* What defguard's gateway moved: now, or in the minutes in which it was not
+ * heard, if this is the first of the peer since then and follows soon. */
+static void add_legacy(struct model *m, uint32_t minute,
+                       const struct last *slot, uint64_t seen_before,
+                       uint64_t up, uint64_t down)
+{
+    uint32_t first, end;
+    uint32_t minutes = find_gap(m, slot->gateway, minute, &first, &end);
+    if (minutes == 0 || seen_before / 60000 >= end || minute - end >= 2) {
+        add(m, minute, slot->location, slot->device, slot->gateway, up, down);
+        add(m, minute, slot->location, 0, slot->gateway, up, down);
+        return;
+    }
+    uint32_t parts = minutes < 60 ? minutes : 60;
+    for (uint32_t i = 0; i < parts; i++) {
+        uint32_t at = first + (i * minutes + slot->device % minutes) / parts;
+        uint64_t u = up / parts + (i < up % parts);
+        uint64_t d = down / parts + (i < down % parts);
+        if (u == 0 && d == 0)
+            continue;
+        add(m, at, slot->location, slot->device, slot->gateway, u, d);
+        add(m, at, slot->location, 0, slot->gateway, u, d);
+    }
+}
+
+static void apply_presence(struct model *m, const struct model_command *c,
+                           struct outcome *o)
+{
+    if (c->minute != m->now / 60000) {
+        o->code = OUTCOME_DUPLICATE;
+        return;
+    }
+    for (size_t i = 0; i < c->gateway_count; i++) {
+        uint32_t id = c->gateways[i];
+        const struct host *h = id <= m->host_count ? &m->hosts[id - 1] : NULL;
+        if (h == NULL || h->native || find_location(m, h->location) == NULL)
+            continue;
+        note_heard(m, id, c->minute);
+        add(m, c->minute, h->location, 0, id, 0, 0);
+    }
+}
+
 static void apply_batch(struct model *m, const struct model_command *c,
                         struct outcome *o)
 {
@@ -220,7 +311,6 @@ static void apply_batch(struct model *m, const struct model_command *c,
             h->machine = c->machine;
     }
     uint32_t minute = (uint32_t)(time / 60000);
-    uint64_t up_total = 0, down_total = 0;
     bool heard = native || c->peer_count == 0;
     for (size_t i = 0; i < c->peer_count; i++) {
         const struct model_peer *p = &c->peers[i];
@@ -246,6 +336,7 @@ static void apply_batch(struct model *m, const struct model_command *c,
         if (!judge(old, &new, native, p->from_zero, &up, &down))
             continue;
         heard = true;
+        uint64_t seen_before = old == NULL ? 0 : old->seen;
         if (old == NULL)
             old = &m->lasts[m->last_count++];
         else
@@ -253,14 +344,21 @@ static void apply_batch(struct model *m, const struct model_command *c,
         if (p->has_endpoint)
             memcpy(new.endpoint, p->endpoint, sizeof new.endpoint);
         *old = new;
-        if (up != 0 || down != 0)
+        m->bytes += up + down;
+        if (up == 0 && down == 0)
+            continue;
+        if (native) {
             add(m, minute, c->location, device, h->id, up, down);
-        up_total += up;
-        down_total += down;
+            add(m, minute, c->location, 0, h->id, up, down);
+        } else {
+            add_legacy(m, minute, old, seen_before, up, down);
+        }
     }
-    if (heard)
-        add(m, minute, c->location, 0, h->id, up_total, down_total);
-    m->bytes += up_total + down_total;
+    if (!heard)
+        return;
+    add(m, minute, c->location, 0, h->id, 0, 0);
+    if (!native)
+        note_heard(m, h->id, minute);
 }
 
 static void set_time(struct model *m, uint64_t log_time_ms)
@@ -291,6 +389,9 @@ static void apply_command(struct model *m, const struct model_command *c,
     case MODEL_NATIVE:
     case MODEL_LEGACY:
         apply_batch(m, c, o);
+        break;
+    case MODEL_PRESENCE:
+        apply_presence(m, c, o);
         break;
     case MODEL_TICK:
     case MODEL_DIGEST:

@@ -15,6 +15,7 @@ enum {
 enum model_kind {
     MODEL_NATIVE,
     MODEL_LEGACY,
+    MODEL_PRESENCE,
     MODEL_TICK,
     MODEL_SETTINGS,
     MODEL_LOCATION_CREATE,
@@ -41,6 +42,9 @@ struct model_command {
     bool has_machine, accept_unknown;
     uint64_t retain_minute_s;
     unsigned key;
+    uint32_t minute; /* that a presence speaks of */
+    size_t gateway_count;
+    uint32_t gateways[MODEL_PEERS_MAX]; /* rising */
     size_t peer_count;
     struct model_peer peers[MODEL_PEERS_MAX];
 };

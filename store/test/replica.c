@@ -139,6 +139,9 @@ static void encode_command(const struct model_command *c, struct buf *out)
     case MODEL_LEGACY:
         encode_batch(c, out);
         break;
+    case MODEL_PRESENCE:
+        record_put_presence(out, c->minute, c->gateways, c->gateway_count);
+        break;
     case MODEL_TICK:
         record_put_tick(out);
         break;

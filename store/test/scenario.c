@@ -141,12 +141,28 @@ static void make_batch(struct scenario *s, struct model_command *c)
     g->sent[g->sent_count++ % SCENARIO_HISTORY] = *c;
 }
 
+/* What some node heard: now, or it comes too late, or out of the blue. */
+static void make_presence(struct scenario *s, struct model_command *c)
+{
+    c->kind = MODEL_PRESENCE;
+    c->minute = (uint32_t)(s->now / 60000);
+    if (chance(s, 10))
+        c->minute += chance(s, 30) ? 1u : -1u;
+    uint32_t id = 0;
+    for (size_t i = 0; i < MODEL_PEERS_MAX; i++) {
+        id += 1 + (uint32_t)scenario_random(s, 4);
+        c->gateways[c->gateway_count++] = id;
+    }
+}
+
 static void make_command(struct scenario *s, struct model_command *c)
 {
     uint64_t dice = scenario_random(s, 1000);
     *c = (struct model_command){.kind = MODEL_TICK};
-    if (dice < 880) {
+    if (dice < 780) {
         make_batch(s, c);
+    } else if (dice < 880) {
+        make_presence(s, c);
     } else if (dice < 910) {
         c->kind = MODEL_DEVICE_CREATE;
         c->key = (unsigned)scenario_random(s, MODEL_KEYS) + 1;

@@ -427,6 +427,65 @@ static void what_no_writer_writes_no_reader_takes(void **state)
         read_all(RECORD_LEGACY_BATCH, (struct bytes){good, sizeof good}), 0);
 }
 
+static int read_presence(const uint8_t *body, size_t size)
+{
+    struct record record = {RECORD_PRESENCE, {body, size}};
+    struct presence_reader r;
+    uint32_t gateway;
+    int rc = presence_open(&r, &record);
+    while (rc == 0 && (rc = presence_next(&r, &gateway)) > 0)
+        rc = 0;
+    return rc;
+}
+
+static void a_presence_names_a_minute_and_gateways_in_order(void **state)
+{
+    (void)state;
+    const uint32_t gateways[] = {3, 4, 1000, UINT32_MAX};
+    struct buf b = {0};
+    record_put_presence(&b, 28333334, gateways, 4);
+    struct reader records = reader_of(buf_bytes(&b));
+    struct record record;
+    struct presence_reader r;
+    uint32_t gateway;
+    assert_int_equal(record_next(&records, &record), 1);
+    assert_int_equal(record.kind, RECORD_PRESENCE);
+    assert_int_equal(presence_open(&r, &record), 0);
+    assert_int_equal(r.minute, 28333334);
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(presence_next(&r, &gateway), 1);
+        assert_int_equal(gateway, gateways[i]);
+    }
+    assert_int_equal(presence_next(&r, &gateway), 0);
+    buf_deinit(&b);
+    assert_int_equal(read_presence((const uint8_t[]){1, 9}, 2), 0); /* none */
+    assert_int_equal(read_presence((const uint8_t[]){1, 9, 5, 1}, 4), 0);
+    /* cut, another version, twice the same, a step beyond the last id */
+    assert_int_equal(read_presence((const uint8_t[]){1}, 1), ERR_CORRUPT);
+    assert_int_equal(read_presence((const uint8_t[]){2, 9}, 2), ERR_CORRUPT);
+    assert_int_equal(read_presence((const uint8_t[]){1, 9, 5, 0x80}, 4),
+                     ERR_CORRUPT);
+    assert_int_equal(read_presence((const uint8_t[]){1, 9, 5, 0}, 4),
+                     ERR_CORRUPT);
+    const uint8_t far[] = {1, 9, 5, 0xff, 0xff, 0xff, 0xff, 0x0f};
+    assert_int_equal(read_presence(far, sizeof far), ERR_CORRUPT);
+}
+
+/* Ten thousand gateways, a minute: what each node sends. */
+static void a_presence_of_ten_thousand_is_ten_kilobytes(void **state)
+{
+    (void)state;
+    enum { COUNT = 10000 };
+    static uint32_t gateways[COUNT];
+    for (uint32_t i = 0; i < COUNT; i++)
+        gateways[i] = 1 + 3 * i; /* one of three nodes' */
+    struct buf b = {0};
+    record_put_presence(&b, 28333334, gateways, COUNT);
+    assert_false(buf_failed(&b));
+    assert_true(b.size < COUNT + 16);
+    buf_deinit(&b);
+}
+
 /* The fuzzer's seeds: `test_entry --seeds DIR` writes them. */
 static int write_seed(const char *dir, const char *name, const struct buf *b)
 {
@@ -467,6 +526,10 @@ static int write_seeds(const char *dir)
     put_batch(&b, RECORD_LEGACY_BATCH, &legacy, rows, count);
     entry_finish(&b);
     failed |= write_seed(dir, "legacy", &b);
+    entry_begin(&b, &stamp);
+    record_put_presence(&b, 28333334, (uint32_t[]){1, 2, 40, 41000}, 4);
+    entry_finish(&b);
+    failed |= write_seed(dir, "presence", &b);
     buf_deinit(&b);
     return failed;
 }
@@ -487,6 +550,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(the_largest_batch_fits_a_record),
         cmocka_unit_test(a_batch_cut_anywhere_is_refused_or_ends_at_a_row),
         cmocka_unit_test(what_no_writer_writes_no_reader_takes),
+        cmocka_unit_test(a_presence_names_a_minute_and_gateways_in_order),
+        cmocka_unit_test(a_presence_of_ten_thousand_is_ten_kilobytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -175,6 +175,7 @@ static void check_that_all_was_met(const struct replica *r)
     assert_true(c->duplicates > 0 && c->stale > 0 && c->gaps > 0);
     assert_true(c->superseded > 0 && c->unknown_keys > 0 && c->resets > 0);
     assert_true(c->late > 0 && c->flushes > 0);
+    assert_true(c->spread > 0 && c->presences > 0);
 }
 
 static void one_step(struct fixture *f)

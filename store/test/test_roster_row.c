@@ -242,6 +242,7 @@ static void report_from_random_gateway(struct roster *r, uint64_t now_ms)
         state.sequence = pick(100);
         state.seen_ms = now_ms;
         state.machine = pick(5);
+        state.hearing = hearing_at(g->hearing, (uint32_t)(now_ms / 1000) * 2);
         roster_update_gateway(r, g, &state);
     }
     assert_int_equal(

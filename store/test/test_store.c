@@ -531,6 +531,145 @@ static void a_stale_retry_does_not_become_a_baseline(void **state)
     assert_int_equal(upload_at(w, T0 + days_31), 0); /* not 400 */
 }
 
+/* --- defguard's gateways: presence and spreading ----------------------------
+ */
+
+/* A sample of gateway 1: device 1's counters, shaken just now. */
+static void sample(struct world *w, uint64_t log_time_ms, uint64_t upload)
+{
+    struct model_command c = {.kind = MODEL_LEGACY,
+                              .location = 1,
+                              .identity = 1,
+                              .address = 1,
+                              .peer_count = 1};
+    c.peers[0] = (struct model_peer){.device = 1,
+                                     .upload = upload,
+                                     .handshake = log_time_ms / 1000,
+                                     .rec_ms = log_time_ms};
+    apply_one(w, log_time_ms, c);
+}
+
+/* Some node says at @log_time_ms that it heard @gateway in the minute of @ms.
+ */
+static enum outcome_code heard(struct world *w, uint64_t log_time_ms,
+                               uint64_t ms, uint32_t gateway)
+{
+    apply_one(w, log_time_ms,
+              (struct model_command){.kind = MODEL_PRESENCE,
+                                     .minute = (uint32_t)(ms / 60000),
+                                     .gateway_count = 1,
+                                     .gateways = {gateway}});
+    return w->replica.result.outcomes[0].code;
+}
+
+#define MINUTE(n) (T0 + (uint64_t)(n)*60000)
+
+static void an_idle_gateway_that_is_heard_makes_a_zero(void **state)
+{
+    struct world *w = *state;
+    sample(w, MINUTE(0), 100);
+    assert_int_equal(heard(w, MINUTE(1), MINUTE(1), 1), OUTCOME_TAKEN);
+    assert_int_equal(heard(w, MINUTE(1), MINUTE(1), 1), OUTCOME_TAKEN);
+    assert_int_equal(heard(w, MINUTE(3), MINUTE(3), 1), OUTCOME_TAKEN);
+    for (int flushed = 0; flushed < 2; flushed++) {
+        assert_int_equal(upload_at(w, MINUTE(0)), 0);
+        assert_int_equal(upload_at(w, MINUTE(1)), 0);
+        assert_int_equal(upload_at(w, MINUTE(2)), -1);
+        assert_int_equal(upload_at(w, MINUTE(3)), 0);
+        tick(w, MINUTE(9));
+        replica_flush(&w->replica);
+        reopen(w);
+    }
+}
+
+static void a_presence_that_comes_late_marks_nothing(void **state)
+{
+    struct world *w = *state;
+    sample(w, MINUTE(0), 100);
+    tick(w, MINUTE(2));
+    assert_int_equal(heard(w, MINUTE(2), MINUTE(1), 1), OUTCOME_DUPLICATE);
+    assert_int_equal(heard(w, MINUTE(2), MINUTE(3), 1), OUTCOME_DUPLICATE);
+    for (int m = 1; m <= 3; m++)
+        assert_int_equal(upload_at(w, MINUTE(m)), -1);
+    assert_int_equal(status_of(w).counters.presences, 0);
+}
+
+static void a_presence_of_others_than_defguards_is_passed_over(void **state)
+{
+    struct world *w = *state;
+    (void)report(w, MINUTE(0), MINUTE(0), 1, 100); /* an agent: gateway 1 */
+    assert_int_equal(heard(w, MINUTE(1), MINUTE(1), 1), OUTCOME_TAKEN);
+    assert_int_equal(heard(w, MINUTE(1), MINUTE(1), 77), OUTCOME_TAKEN);
+    assert_int_equal(upload_at(w, MINUTE(1)), -1);
+}
+
+static void what_was_moved_while_nobody_heard_is_spread_over_it(void **state)
+{
+    struct world *w = *state;
+    sample(w, MINUTE(0), 1000);
+    sample(w, MINUTE(1), 1010);
+    sample(w, MINUTE(6), 1052); /* minutes 2 to 5: 42 bytes */
+    sample(w, MINUTE(6) + 30000, 1060);
+    for (int flushed = 0; flushed < 2; flushed++) {
+        const int64_t want[] = {0, 10, 11, 11, 10, 10, 8};
+        for (size_t m = 0; m < sizeof want / sizeof *want; m++)
+            assert_int_equal(upload_at(w, MINUTE(m)), want[m]);
+        tick(w, MINUTE(20));
+        replica_flush(&w->replica);
+        reopen(w);
+    }
+    assert_int_equal(status_of(w).counters.late, 0);
+}
+
+/* The flush between is a restart's memory of when it was heard. */
+static void what_was_moved_while_somebody_heard_stays_where_it_is(void **state)
+{
+    struct world *w = *state;
+    sample(w, MINUTE(0), 1000);
+    for (int m = 1; m <= 5; m++)
+        (void)heard(w, MINUTE(m), MINUTE(m), 1);
+    replica_flush(&w->replica);
+    reopen(w);
+    sample(w, MINUTE(6), 1042);
+    for (int m = 1; m <= 5; m++)
+        assert_int_equal(upload_at(w, MINUTE(m)), 0);
+    assert_int_equal(upload_at(w, MINUTE(6)), 42);
+}
+
+static void a_gap_is_remembered_across_a_restart(void **state)
+{
+    struct world *w = *state;
+    sample(w, MINUTE(0), 1000);
+    (void)heard(w, MINUTE(3), MINUTE(3), 1); /* the stream is back */
+    replica_flush(&w->replica);
+    reopen(w);
+    sample(w, MINUTE(4), 1042); /* and now its first sample */
+    assert_int_equal(upload_at(w, MINUTE(1)), 21);
+    assert_int_equal(upload_at(w, MINUTE(2)), 21);
+    assert_int_equal(upload_at(w, MINUTE(3)), 0);
+    assert_int_equal(upload_at(w, MINUTE(4)), 0);
+}
+
+/* A share before the horizon would be lost. */
+static void a_gap_longer_than_the_retention_loses_nothing(void **state)
+{
+    struct world *w = *state;
+    sample(w, MINUTE(0), 1000);
+    for (int m = 1; m <= 200; m += 1)
+        tick(w, MINUTE(m));
+    sample(w, MINUTE(200), 1000 + 6000);
+    struct query q = {.location = 1,
+                      .from_s = T0 / 1000,
+                      .to_s = MINUTE(201) / 1000,
+                      .resolution = BY_MINUTE};
+    struct answer a;
+    struct errmsg e;
+    assert_int_equal(query_run(w->replica.store, &q, &a, &e), 0);
+    assert_int_equal(a.series[0].upload, 6000);
+    answer_deinit(&a);
+    assert_int_equal(upload_at(w, MINUTE(150)), 100); /* an hour is kept */
+}
+
 /* --- many devices -----------------------------------------------------------
  */
 
@@ -740,6 +879,13 @@ int main(void)
         CASE(minutes_expire_one_by_one_as_time_passes),
         CASE(a_slot_is_forgotten_after_thirty_days),
         CASE(a_stale_retry_does_not_become_a_baseline),
+        CASE(an_idle_gateway_that_is_heard_makes_a_zero),
+        CASE(a_presence_that_comes_late_marks_nothing),
+        CASE(a_presence_of_others_than_defguards_is_passed_over),
+        CASE(what_was_moved_while_nobody_heard_is_spread_over_it),
+        CASE(what_was_moved_while_somebody_heard_stays_where_it_is),
+        CASE(a_gap_is_remembered_across_a_restart),
+        CASE(a_gap_longer_than_the_retention_loses_nothing),
         cmocka_unit_test(late_cells_are_merged_into_many_blocks),
         CASE(the_last_sixteen_digests_are_kept),
         CASE(a_digest_sees_every_kind_of_change),

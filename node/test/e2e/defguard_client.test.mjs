@@ -365,6 +365,38 @@ describe('Stats', () => {
         assert.ok(answer.applied_index > 0);
     });
 
+    test('an open stream is told to the log as heard', async () => {
+        const one = gateway('gw-heard');
+        one.start();
+        one.tick();
+        await one.settle();
+        for (const node of cluster.nodes) {
+            await until(`${node.name} applies who is heard`, async () =>
+                (await node.metrics()).holdfast_ingest_presence_total > 0,
+            5000, 50);
+        }
+        one.stop();
+    });
+
+    // HOLDFAST_MINUTES=1: in real time, so not in the ordinary run.
+    const slow = process.env.HOLDFAST_MINUTES ? false : 'takes two minutes';
+    test('the minutes of an idle gateway are 0', { skip: slow }, async () => {
+        const one = gateway('gw-idle');
+        one.start();
+        one.tick();
+        await one.settle();
+        const from = Math.floor(Date.now() / 60000) * 60;
+        await sleep(60000 * 2.7);
+        const answer = await follower.call('GET', '/api/v1/overview?' +
+            `location=${location.id}&by=gateway&resolution=minute` +
+            `&from=${from - 60}&to=${from + 120}`);
+        const { points } = answer.series.find((s) => s.key === 'gw-idle');
+        assert.equal(points[0], null);
+        assert.deepEqual(points.slice(1).map((point) => point?.upload),
+            [0, 0]);
+        one.stop();
+    });
+
     test('gateways that run a while are counted exactly', async () => {
         const one = await cluster.createLocation(leader, 'exact');
         const exactToken = gatewayToken(GATEWAY_SECRET, one.id);
