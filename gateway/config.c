@@ -21,6 +21,7 @@ enum setting_id {
     SETTING_OBSERVE,
     SETTING_PRINT_BASELINE,
     SETTING_SPOOL_DIR,
+    SETTING_SPOOL_BYTES,
     SETTING_LOG_LEVEL,
     SETTING_COUNT,
 };
@@ -65,11 +66,19 @@ static const struct setting {
     [SETTING_PRINT_BASELINE] = {"print-baseline", NULL, NULL,
                                 "print the first counters as JSON lines", 0,
                                 true},
-    [SETTING_SPOOL_DIR] = {"spool-dir", NULL, NULL, "not in this version", 0,
-                           false},
+    [SETTING_SPOOL_DIR] = {"spool-dir", NULL, NULL,
+                           "keep unacknowledged reports in this directory "
+                           "(default: in memory)",
+                           0, false},
+    [SETTING_SPOOL_BYTES] = {"spool-bytes", NULL, "64MiB",
+                             "how much of them is kept, 1MiB to 4GiB", 0,
+                             false},
     [SETTING_LOG_LEVEL] = {"log-level", "DEFGUARD_LOG_LEVEL", "info",
                            "debug, info, warn or error", 'l', false},
 };
+
+#define SPOOL_BYTES_LEAST ((uint64_t)1 << 20)
+#define SPOOL_BYTES_LIMIT ((uint64_t)4 << 30)
 
 enum { OPTION_HELP = 1000, OPTION_VERSION };
 
@@ -206,6 +215,29 @@ static int take_period(struct gateway_config *c, const char *text,
     return 0;
 }
 
+static int take_spool(struct gateway_config *c, const char *const *values,
+                      struct errmsg *e)
+{
+    static const struct {
+        const char *suffix;
+        uint64_t factor;
+    } units[] = {{"", 1}, {"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}};
+    const char *text = values[SETTING_SPOOL_BYTES];
+    char *suffix = NULL;
+    errno = 0;
+    unsigned long long number = strtoull(text, &suffix, 10);
+    c->spool_dir = values[SETTING_SPOOL_DIR];
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (errno == 0 && *text >= '0' && *text <= '9' &&
+            strcmp(suffix, units[i].suffix) == 0 &&
+            number <= SPOOL_BYTES_LIMIT / units[i].factor)
+            c->spool_bytes = number * units[i].factor;
+    if (c->spool_bytes < SPOOL_BYTES_LEAST)
+        return errmsg_set(e, ERR_INVALID,
+                          "--spool-bytes %s: 1MiB to 4GiB is wanted", text);
+    return 0;
+}
+
 /* "https://host:port" to "host:port", in place. */
 static int take_node(struct gateway_config *c, char *url, struct errmsg *e)
 {
@@ -320,10 +352,6 @@ static int check_mode(const char *const *values, struct errmsg *e)
         return errmsg_set(e, ERR_INVALID,
                           "--userspace is required: the kernel's interfaces "
                           "cannot be read yet");
-    if (values[SETTING_SPOOL_DIR] != NULL)
-        return errmsg_set(e, ERR_INVALID,
-                          "--spool-dir: a spool on disk is not there yet; "
-                          "reports wait in memory");
     return 0;
 }
 
@@ -359,6 +387,8 @@ int gateway_config_read(struct gateway_config *c, int argc, char **argv,
     rv = check_header("--token", c->token, 8192, e);
     if (rv == 0)
         rv = take_period(c, values[SETTING_STATS_PERIOD], e);
+    if (rv == 0)
+        rv = take_spool(c, values, e);
     if (rv == 0)
         rv = take_identity(c, values, e);
     if (rv == 0)

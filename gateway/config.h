@@ -19,6 +19,8 @@ struct gateway_config {
     size_t node_count;
     struct reporter_tls tls; /* borrowed like token */
     uint64_t stats_period_ms;
+    const char *spool_dir; /* NULL: the spool is in memory alone */
+    uint64_t spool_bytes;
     bool print_baseline;
     enum log_level log_level;
     char hostname[GATEWAY_ID_LENGTH_MAX + 1];

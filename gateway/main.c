@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "gateway/config.h"
 #include "gateway/machine.h"
+#include "gateway/session_disk.h"
 
 #include <openssl/evp.h>
 #include <signal.h>
@@ -16,14 +17,19 @@ enum {
     FAREWELL_MS = 5000,
     SIGNAL_LATENCY_MS = 200, /* gRPC's queue does not return for a signal */
     RENEWED_LOOK_MS = 1000,  /* a renewed session waits no longer for a look */
+    OVERFLOW_LOG_MS = 60 * 1000,
 };
 
 struct agent {
     struct gateway_config config;
     struct session session;
+    struct spool_dir spool; /* used if a directory is configured */
     struct wg_interface interface;
     struct reporter *reporter;
     char socket_path[64];
+    enum session_disk_state disk_state; /* as it was told */
+    uint64_t overflows;                 /* since that was told */
+    uint64_t overflow_told_ms;
     int last_error; /* of the last look, so that a lasting one is told once */
     bool looked;    /* the baseline was printed, if it was wanted */
 };
@@ -63,6 +69,41 @@ static void tell_look(struct agent *a, int rv, const struct errmsg *e)
     a->last_error = rv;
 }
 
+static void tell_disk(struct agent *a)
+{
+    if (a->session.disk_state == a->disk_state)
+        return;
+    a->disk_state = a->session.disk_state;
+    if (a->disk_state == DISK_FAILED)
+        log_error("spool",
+                  "%s: reports wait in memory alone, and a restart begins a "
+                  "new session; make room or mend it, it is tried again",
+                  a->session.disk_error.text);
+    else if (a->disk_state == DISK_KEPT)
+        log_info("spool", "reports are kept in %s as session %llu",
+                 a->config.spool_dir, (unsigned long long)a->session.id);
+}
+
+/* The front of the spool is lost. No byte is: the counters are cumulative, but
+ * those of the time without a node count when it comes back. */
+static void tell_overflow(struct agent *a)
+{
+    uint64_t now_ms = clock_mono_ms();
+    a->overflows++;
+    if (a->overflow_told_ms != 0 &&
+        now_ms - a->overflow_told_ms < OVERFLOW_LOG_MS)
+        return;
+    log_warn("spool",
+             "full (--spool-bytes %llu), %llu times since the last line: its "
+             "reports are given up and their bytes count at a later time; "
+             "going on as session %llu",
+             (unsigned long long)a->config.spool_bytes,
+             (unsigned long long)a->overflows,
+             (unsigned long long)a->session.id);
+    a->overflow_told_ms = now_ms;
+    a->overflows = 0;
+}
+
 /* 0, or ERR_NOMEM. A look that failed, unlike one that found no interface,
  * tells nothing, so nothing is reported. */
 static int look(struct agent *a)
@@ -79,11 +120,14 @@ static int look(struct agent *a)
                       clock_wall_ms(), &renewed, tell ? print_baseline : NULL,
                       NULL);
     if (renewed) {
-        log_warn("session", "the spool is full: going on as session %llu",
-                 (unsigned long long)a->session.id);
+        bool disk_broke = a->session.disk_state == DISK_FAILED &&
+                          a->disk_state != DISK_FAILED;
+        if (!disk_broke)
+            tell_overflow(a);
         reporter_restart(a->reporter);
     }
-    return rv;
+    tell_disk(a);
+    return rv == ERR_LIMIT ? 0 : rv;
 }
 
 /* --- the loop ------------------------------------------------------------- */
@@ -143,6 +187,33 @@ static int farewell(struct agent *a)
     return rv;
 }
 
+/* What cannot be read is given up, which loses no byte; a directory that cannot
+ * be used at all is a mistake of whoever gave it. */
+static int open_spool(struct agent *a, const uint8_t *machine, struct errmsg *e)
+{
+    const struct gateway_config *c = &a->config;
+    if (c->spool_dir == NULL)
+        return 0;
+    int rv = spool_dir_open(&a->spool, c->spool_dir, c->spool_bytes,
+                            c->gateway_id, machine, e);
+    if (rv != 0)
+        return rv;
+    rv = session_resume(&a->session, &a->spool, e);
+    if (rv == ERR_NOMEM || rv == ERR_NEWER)
+        return rv;
+    if (rv != 0)
+        log_warn("spool",
+                 "%s: what waited there is given up, its bytes count at a "
+                 "later time; going on as session %llu",
+                 e->text, (unsigned long long)a->session.id);
+    else if (a->session.resumed)
+        log_info("spool", "going on with session %llu: %zu reports wait in %s",
+                 (unsigned long long)a->session.id, a->session.spool.count,
+                 c->spool_dir);
+    *e = (struct errmsg){{0}};
+    return 0;
+}
+
 static int start(struct agent *a, struct errmsg *e)
 {
     const struct gateway_config *c = &a->config;
@@ -152,8 +223,11 @@ static int start(struct agent *a, struct errmsg *e)
         return errmsg_set(e, rv, "the machine's hash cannot be computed");
     snprintf(a->socket_path, sizeof a->socket_path,
              "/var/run/wireguard/%s.sock", c->ifname);
-    session_init(&a->session, machine, clock_wall_ms(), SPOOL_BYTES_MAX,
+    session_init(&a->session, machine, clock_wall_ms(), c->spool_bytes,
                  SPOOL_BATCHES_MAX);
+    rv = open_spool(a, machine, e);
+    if (rv != 0)
+        return rv;
     struct reporter_config r = {
         .nodes = c->nodes,
         .node_count = c->node_count,
@@ -200,6 +274,7 @@ int main(int argc, char **argv)
     }
     reporter_destroy(a.reporter);
     session_deinit(&a.session);
+    spool_dir_close(&a.spool);
     wg_interface_deinit(&a.interface);
 out:
     gateway_config_deinit(&a.config);

@@ -419,9 +419,15 @@ static void send_due(struct reporter *r)
 {
     struct stream *s = r->stream;
     struct bytes batch;
-    if (s == NULL || s->sending || s->ended ||
-        !session_next(r->session, REPORTER_WINDOW, &batch))
+    if (s == NULL || s->sending || s->ended)
         return;
+    if (!session_next(r->session, REPORTER_WINDOW, &batch)) {
+        if (r->session->state == SESSION_RENEWED) {
+            abandon(r); /* the disk failed: session_disk.h */
+            r->event = REPORTER_LOOK_DUE;
+        }
+        return;
+    }
     grpc_slice slice =
         grpc_slice_from_copied_buffer((const char *)batch.data, batch.size);
     grpc_byte_buffer *message = grpc_raw_byte_buffer_create(&slice, 1);

@@ -94,7 +94,7 @@ int sampler_take(struct sampler *s, struct wg_interface *now, bool all,
     if (now->peer_count > 0)
         qsort(now->peers, now->peer_count, sizeof *now->peers, by_key);
 
-    size_t old = 0, changed = 0;
+    size_t old = 0, changed = 0, stayed = 0;
     s->next.count = 0;
     for (size_t i = 0; i < now->peer_count; i++) {
         const struct wg_peer *peer = &now->peers[i];
@@ -111,6 +111,7 @@ int sampler_take(struct sampler *s, struct wg_interface *now, bool all,
             moved = !same_record(&s->last.items[old].peer, peer);
             *next = continued(&s->last.items[old], peer, made_anew);
             old++;
+            stayed++;
         } else {
             *next =
                 (struct sampled_peer){.peer = *peer, .zero_due = s->watched};
@@ -124,6 +125,7 @@ int sampler_take(struct sampler *s, struct wg_interface *now, bool all,
         next->zero_due = false;
         changed++;
     }
+    s->shrank = stayed < s->last.count;
     struct sampled_peers done = s->last;
     s->last = s->next;
     s->next = done;
@@ -134,8 +136,64 @@ int sampler_take(struct sampler *s, struct wg_interface *now, bool all,
     return 0;
 }
 
+/* Where the peer is, or belongs. */
+static size_t place_of(const struct sampled_peers *peers, const uint8_t *key)
+{
+    size_t low = 0, high = peers->count;
+    if (high > 0 && memcmp(peers->items[high - 1].peer.public_key, key,
+                           REPORT_KEY_SIZE) < 0)
+        return high;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (memcmp(peers->items[middle].peer.public_key, key, REPORT_KEY_SIZE) <
+            0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static int make_room_to_remember(struct sampled_peers *peers)
+{
+    if (peers->count < peers->capacity)
+        return 0;
+    size_t capacity = peers->capacity == 0 ? 64 : peers->capacity * 2;
+    struct sampled_peer *items =
+        realloc(peers->items, capacity * sizeof *items);
+    if (items == NULL)
+        return ERR_NOMEM;
+    peers->items = items;
+    peers->capacity = capacity;
+    return 0;
+}
+
+int sampler_remember(struct sampler *s, const uint8_t *public_key,
+                     uint64_t upload, uint64_t download, uint64_t zero_sequence)
+{
+    struct sampled_peers *peers = &s->last;
+    size_t at = place_of(peers, public_key);
+    bool known = at < peers->count && memcmp(peers->items[at].peer.public_key,
+                                             public_key, REPORT_KEY_SIZE) == 0;
+    if (!known) {
+        if (make_room_to_remember(peers) != 0)
+            return ERR_NOMEM;
+        memmove(&peers->items[at + 1], &peers->items[at],
+                (peers->count - at) * sizeof *peers->items);
+        peers->items[at] = (struct sampled_peer){0};
+        memcpy(peers->items[at].peer.public_key, public_key, REPORT_KEY_SIZE);
+        peers->count++;
+    }
+    peers->items[at].peer.upload = upload;
+    peers->items[at].peer.download = download;
+    if (zero_sequence != 0)
+        peers->items[at].zero_sequence = zero_sequence;
+    return 0;
+}
+
 void sampler_absent(struct sampler *s)
 {
+    s->shrank = s->last.count > 0;
     s->last.count = 0;
     s->identity = (struct wg_identity){0};
     s->watched = true;

@@ -31,6 +31,7 @@ struct sampler {
     struct sampled_peers last, next; /* next: scratch of a look */
     struct wg_identity identity;     /* of the interface that was seen last */
     bool watched;                /* looked before: what appears began at zero */
+    bool shrank;                 /* the last look missed a peer */
     struct stat_report *reports; /* owned; what sampler_take yields */
     size_t report_capacity;
 };
@@ -46,6 +47,13 @@ void sampler_deinit(struct sampler *s);
 NODISCARD int sampler_take(struct sampler *s, struct wg_interface *now,
                            bool all, uint64_t sequence,
                            struct stat_report **reports, size_t *count);
+
+/* As if a look had found this peer: what an earlier run of the agent knew.
+ * @zero_sequence 0 leaves what is there. Fastest in the order of the keys.
+ * ERR_NOMEM. */
+NODISCARD int sampler_remember(struct sampler *s, const uint8_t *public_key,
+                               uint64_t upload, uint64_t download,
+                               uint64_t zero_sequence);
 
 /* A look that found no interface: whatever comes later begins at zero. */
 void sampler_absent(struct sampler *s);

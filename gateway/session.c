@@ -1,13 +1,16 @@
 #include "gateway/session.h"
 
 #include "base/assert.h"
+#include "gateway/session_disk.h"
 
 #include <string.h>
 
 void session_init(struct session *s, const uint8_t machine[16], uint64_t now_ms,
                   size_t spool_bytes_max, size_t spool_batches_max)
 {
-    *s = (struct session){.state = SESSION_RENEWED, .id = now_ms};
+    /* A clock that starts in 1970 must not make it 0. */
+    *s = (struct session){.state = SESSION_RENEWED,
+                          .id = now_ms > 0 ? now_ms : 1};
     memcpy(s->machine, machine, sizeof s->machine);
     spool_init(&s->spool, spool_bytes_max, spool_batches_max);
 }
@@ -38,13 +41,16 @@ static void check(const struct session *s)
 static void renew(struct session *s, uint64_t at_least, uint64_t now_ms)
 {
     sampler_give_up_session(&s->sampler, s->sent);
-    spool_clear(&s->spool);
+    spool_clear(&s->spool, 1);
     uint64_t next = s->id + 1 > at_least ? s->id + 1 : at_least;
     s->id = now_ms > next ? now_ms : next;
     s->acknowledged = 0;
     s->sent = 0;
+    s->disk_sent = 0;
     s->stream_first = 0;
     s->stream_sent = 0;
+    s->answered = false;
+    s->resumed = false;
     s->state = SESSION_RENEWED;
     check(s);
 }
@@ -69,7 +75,7 @@ enum session_state session_refused(struct session *s,
         break;
     }
     case REFUSAL_SUPERSEDED:
-        if (s->acknowledged > 0 || s->gave_way || number == UINT64_MAX) {
+        if (s->answered || s->gave_way || number == UINT64_MAX) {
             s->state = SESSION_OVER;
             break;
         }
@@ -109,16 +115,18 @@ static int push_look(struct session *s, struct wg_interface *now,
 {
     struct stat_report *reports = NULL;
     size_t count = 0, done = 0;
-    bool all = s->state == SESSION_RENEWED;
+    bool first_look = s->state == SESSION_RENEWED;
+    uint64_t first = spool_next_sequence(&s->spool);
     if (now == NULL) {
         sampler_absent(&s->sampler);
     } else {
-        int rv = sampler_take(&s->sampler, now, all,
-                              spool_next_sequence(&s->spool), &reports, &count);
+        int rv = sampler_take(&s->sampler, now, first_look || s->resumed, first,
+                              &reports, &count);
         if (rv != 0)
             return rv;
     }
     s->state = SESSION_LIVE;
+    s->resumed = false;
     do {
         size_t n = count - done;
         if (n > REPORT_PEERS_MAX)
@@ -128,19 +136,20 @@ static int push_look(struct session *s, struct wg_interface *now,
             return rv;
         done += n;
     } while (done < count);
-    for (size_t i = 0; all && observer != NULL && i < count; i++)
+    for (size_t i = 0; first_look && observer != NULL && i < count; i++)
         observer(arg, &reports[i]);
-    return 0;
+    return session_save_look(s, first);
 }
 
 int session_tick(struct session *s, struct wg_interface *now, uint64_t now_ms,
                  bool *renewed, session_observe_fn *observer, void *arg)
 {
     *renewed = false;
+    s->disk_tried = false;
     if (s->state == SESSION_OVER)
         return 0;
     int rv = push_look(s, now, now_ms, observer, arg);
-    if (rv == ERR_LIMIT) {
+    if (rv == ERR_LIMIT || rv == ERR_CLOSED) {
         /* Full: the front would have to go, and a session without its front is
          * refused for ever. The look was taken, so what it found to begin at
          * zero is due again, unsent as it is. */
@@ -148,6 +157,8 @@ int session_tick(struct session *s, struct wg_interface *now, uint64_t now_ms,
         renew(s, 0, now_ms);
         rv = push_look(s, now, now_ms, observer, arg);
     }
+    if (rv == ERR_LIMIT)
+        renew(s, 0, now_ms); /* not even one look */
     if (rv == 0)
         check(s);
     return rv;
@@ -167,6 +178,10 @@ bool session_next(struct session *s, size_t window, struct bytes *batch)
         return false;
     if (!spool_get(&s->spool, s->stream_sent + 1, batch))
         return false;
+    if (s->stream_sent + 1 > s->disk_sent && session_save_sent(s) != 0) {
+        renew(s, 0, 0);
+        return false;
+    }
     s->stream_sent++;
     if (s->stream_sent > s->sent)
         s->sent = s->stream_sent;
@@ -180,7 +195,9 @@ int session_acknowledged(struct session *s, uint64_t sequence)
         return ERR_INVALID;
     if (sequence > s->acknowledged) {
         s->acknowledged = sequence;
+        s->answered = true;
         spool_acknowledge(&s->spool, sequence);
+        session_save_acknowledged(s);
     }
     check(s);
     return 0;

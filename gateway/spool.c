@@ -26,16 +26,16 @@ static void drop_front(struct spool *s)
     s->first++;
 }
 
-void spool_clear(struct spool *s)
+void spool_clear(struct spool *s, uint64_t next)
 {
     while (s->count > 0)
         drop_front(s);
-    s->first = 1;
+    s->first = next;
 }
 
 void spool_deinit(struct spool *s)
 {
-    spool_clear(s);
+    spool_clear(s, 1);
     free(s->ring);
     *s = (struct spool){0};
 }

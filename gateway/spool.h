@@ -1,13 +1,13 @@
 /* The spool: the batches of one session that are not acknowledged yet, encoded,
  * in the order of their sequence numbers, in memory, bounded by bytes and by
  * count. Sequence numbers are the session's (1, 2, 3 …), so the spool is a ring
- * without holes. Pure; owned by session.c. */
+ * without holes. Pure; owned by session.c. What is kept on disk besides, for
+ * the next run of the agent, is session_disk's. */
 #pragma once
 
 #include "base/bytes.h"
 
 enum {
-    SPOOL_BYTES_MAX = 64 * 1024 * 1024,
     SPOOL_BATCHES_MAX = 65536, /* 22 days of 30 s ticks */
 };
 
@@ -27,8 +27,8 @@ struct spool {
 void spool_init(struct spool *s, size_t bytes_max, size_t batches_max);
 void spool_deinit(struct spool *s);
 
-/* Forgets everything: the next batch has the number 1. */
-void spool_clear(struct spool *s);
+/* Forgets everything: the next batch has the number @next. */
+void spool_clear(struct spool *s, uint64_t next);
 
 /* The number that the next batch gets. */
 uint64_t spool_next_sequence(const struct spool *s);

@@ -98,11 +98,20 @@ static void a_cleared_spool_begins_at_one_again(void **state)
     assert_int_equal(push("one"), 0);
     spool_acknowledge(&spool, 1);
     assert_int_equal(push("two"), 0);
-    spool_clear(&spool);
+    spool_clear(&spool, 1);
     assert_int_equal(spool.size, 0);
     assert_true(spool_next_sequence(&spool) == 1);
     assert_int_equal(push("anew"), 0);
     assert_holds(1, "anew");
+}
+
+static void a_spool_goes_on_at_any_number(void **state)
+{
+    (void)state;
+    spool_clear(&spool, 41);
+    assert_int_equal(push("one"), 0);
+    assert_holds(41, "one");
+    assert_true(spool_next_sequence(&spool) == 42);
 }
 
 static void the_ring_grows_while_its_front_moves(void **state)
@@ -136,6 +145,7 @@ int main(void)
         CASE(a_full_spool_refuses_by_bytes),
         CASE(a_full_spool_refuses_by_count),
         CASE(a_cleared_spool_begins_at_one_again),
+        CASE(a_spool_goes_on_at_any_number),
         CASE(the_ring_grows_while_its_front_moves),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

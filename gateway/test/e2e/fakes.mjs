@@ -126,13 +126,16 @@ export const refuse = (code, details, trailers = {}) => (stream) => {
 };
 
 export class Agent {
+    // @flags may begin with {env}, variables for the process.
     constructor(wg, urls, ...flags) {
+        const { env } = typeof flags[0] === 'object' ? flags.shift() : {};
         this.output = '';
         this.process = spawn(path.join(
             process.env.HOLDFAST_BIN ?? path.join(root, 'build/release/bin'),
             'holdfast-gateway'), [
             '--observe', '--userspace', '--ifname', wg.name, '--token', 'secret',
-            '--grpc-url', urls.join(','), '--stats-period', '0.1', ...flags]);
+            '--grpc-url', urls.join(','), '--stats-period', '0.1', ...flags],
+        { env: { ...process.env, ...env } });
         this.ended = once(this.process, 'exit').then(([code]) => code);
         for (const stream of [this.process.stdout, this.process.stderr])
             stream.on('data', (text) => { this.output += text; });
