@@ -13,7 +13,7 @@ enum { HOUR_S = 3600, DAY_S = 24 * HOUR_S, TIER_COUNT = 3 };
 
 /* A tier's setting. Shorter than @min_s, what gateways kept in their spools
  * would come too late to be counted there. */
-static const struct tier {
+static const struct tier_setting {
     const char *name;    /* of the field */
     const char *buckets; /* for people */
     uint64_t min_s;

@@ -101,8 +101,7 @@ static const struct setting settings[] = {
      "DIR/admin-token)"},
 
     {NULL, NULL, TEXT, 0, NULL,
-     "Retention (0 = for ever; the cluster keeps its first values;\n"
-     "this version has minutes only: older ones are gone for good)"},
+     "Retention (0 = for ever; the cluster keeps its first values)"},
     {"retain-minute", "TIME", SECONDS, FIELD(retain_minute_s), "168h",
      "buckets of a minute"},
     {"retain-hour", "TIME", SECONDS, FIELD(retain_hour_s), "9600h",

@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "store/apply.h"
+#include "store/retention.h"
 
 #include <stdlib.h>
 #include <xxhash.h>
@@ -29,7 +30,7 @@ struct batch {
 static int add_late(struct store *s, const struct slot *slot, uint32_t minute,
                     struct growth growth)
 {
-    struct cell cell = {.minute = minute,
+    struct cell cell = {.bucket = minute,
                         .location = slot->location,
                         .device = slot->device,
                         .gateway = slot->gateway,
@@ -42,9 +43,9 @@ static int add_late(struct store *s, const struct slot *slot, uint32_t minute,
 static int add_to_cell(struct store *s, struct slot *slot, uint32_t minute,
                        struct growth growth)
 {
-    if (minute < s->horizon)
+    if (retention_is_over(s, minute))
         return 0;
-    if (minute_is_due(minute, s->log_time_ms))
+    if (bucket_is_due(TIER_MINUTE, minute, s->log_time_ms))
         return add_late(s, slot, minute, growth);
     struct open_cell *open = &slot->open[minute & 1];
     if (open->used && open->minute != minute) {
@@ -71,7 +72,8 @@ static int add_now(struct store *s, struct batch *batch, struct slot *slot,
 {
     batch->total.upload += growth.upload;
     batch->total.download += growth.download;
-    s->counters.late += minute_is_due(batch->minute, s->log_time_ms);
+    s->counters.late +=
+        bucket_is_due(TIER_MINUTE, batch->minute, s->log_time_ms);
     return add_to_cell(s, slot, batch->minute, growth);
 }
 
@@ -109,6 +111,7 @@ static void renew_slot(struct slot *slot)
     slot->address = NULL;
     slot->address_changed = true;
     slot->last = (struct sample){0};
+    slot->connected_s = 0;
 }
 
 /* --- samples ----------------------------------------------------------------
@@ -174,7 +177,7 @@ static int store_sample(struct store *s, struct batch *batch, struct slot *slot,
         return 0;
     struct spread spread = {0};
     if (!batch->native)
-        spread = spread_of(&batch->hearing, stored_ms, s->horizon);
+        spread = spread_of(&batch->hearing, stored_ms, s->horizon[TIER_MINUTE]);
     return spread.count > 0 ? add_spread(s, batch, slot, spread, growth)
                             : add_now(s, batch, slot, growth);
 }
@@ -414,31 +417,11 @@ int apply_presence(struct store *s, const struct record *record,
 /* --- log time ---------------------------------------------------------------
  */
 
-static uint32_t minutes_before(uint32_t minute, uint64_t count)
-{
-    return count < minute ? minute - (uint32_t)count : 0;
-}
-
 void apply_log_time(struct store *s, uint64_t log_time_ms)
 {
     if (log_time_ms <= s->log_time_ms)
         return;
-    uint32_t before = minute_of(s->log_time_ms);
-    uint32_t now = minute_of(log_time_ms);
+    uint64_t before_ms = s->log_time_ms;
     s->log_time_ms = log_time_ms;
-    const struct settings *settings = roster_settings(s->roster);
-    if (now == before || settings == NULL || settings->retain_minute_s == 0)
-        return;
-    uint64_t kept = settings->retain_minute_s / 60;
-    uint32_t target = minutes_before(now, kept);
-    /* Nothing had been stored before the first entry. After that the horizon
-     * moves step by step, so that a clock that jumps cannot empty the store. */
-    if (before == 0)
-        return;
-    if (s->horizon == 0)
-        s->horizon = minutes_before(before, kept);
-    if (target > s->horizon + EXPIRY_MINUTES_MAX)
-        target = s->horizon + EXPIRY_MINUTES_MAX;
-    if (target > s->horizon)
-        s->horizon = target;
+    retention_move_horizons(s, before_ms);
 }

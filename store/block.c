@@ -3,6 +3,12 @@
 enum {
     ORIGINS_MAX = sizeof((struct block_writer){0}.origins) / sizeof(uint64_t),
     FLAG_OTHER_GATEWAY = 1, /* it follows the step */
+
+    /* What a checkpoint row has besides, in this order. */
+    HAS_OPEN = 1 << 0,    /* and the next: cells of an even and an odd minute */
+    HAS_PARTIAL = 1 << 2, /* and the next: of the hour and the day */
+    HAS_CONNECTED = 1 << 4,
+    HAS_ALL = (1 << 5) - 1,
 };
 
 _Static_assert(BLOCK_KEY_SIZE == 4 * sizeof(uint32_t), "docs/format.md");
@@ -13,10 +19,10 @@ void block_writer_deinit(struct block_writer *w)
     buf_deinit(&w->value);
 }
 
-void block_key_put(uint8_t key[BLOCK_KEY_SIZE], uint32_t minute,
+void block_key_put(uint8_t key[BLOCK_KEY_SIZE], uint32_t bucket,
                    uint32_t location, uint32_t device, uint32_t gateway)
 {
-    be32_put(key, minute);
+    be32_put(key, bucket);
     be32_put(key + 4, location);
     be32_put(key + 8, device);
     be32_put(key + 12, gateway);
@@ -58,12 +64,12 @@ static bool take_step(struct block_reader *r)
     return true;
 }
 
-/* --- minute blocks ----------------------------------------------------------
+/* --- blocks of cells --------------------------------------------------------
  */
 
 void block_start(struct block_writer *w, const struct cell *first)
 {
-    block_key_put(w->key, first->minute, first->location, first->device,
+    block_key_put(w->key, first->bucket, first->location, first->device,
                   first->gateway);
     buf_clear(&w->value);
     buf_put_u8(&w->value, BLOCK_VERSION);
@@ -85,7 +91,7 @@ int block_open(struct block_reader *r, struct bytes key, struct bytes value)
         return ERR_CORRUPT;
     *r = (struct block_reader){.rest = reader_of(value),
                                .first = true,
-                               .minute = be32_get(key.data),
+                               .bucket = be32_get(key.data),
                                .location = be32_get(key.data + 4),
                                .device = be32_get(key.data + 8),
                                .gateway = be32_get(key.data + 12)};
@@ -98,7 +104,7 @@ int block_next(struct block_reader *r, struct cell *cell)
         return r->first ? ERR_CORRUPT : 0; /* a block has at least one row */
     if (!take_step(r))
         return ERR_CORRUPT;
-    *cell = (struct cell){.minute = r->minute,
+    *cell = (struct cell){.bucket = r->bucket,
                           .location = r->location,
                           .device = r->device,
                           .gateway = r->gateway,
@@ -152,6 +158,37 @@ static uint64_t take_origin(struct block_reader *r)
     return origin;
 }
 
+static uint8_t extras_of(const struct slot *slot)
+{
+    unsigned has = 0;
+    for (size_t i = 0; i < 2; i++)
+        has |= slot->open[i].used ? (unsigned)HAS_OPEN << i : 0;
+    for (size_t i = 0; i < PARTIALS; i++)
+        has |= slot->partial_used[i] ? (unsigned)HAS_PARTIAL << i : 0;
+    has |= slot->connected_s != 0 ? HAS_CONNECTED : 0;
+    return (uint8_t)has;
+}
+
+static void put_extras(struct block_writer *w, const struct slot *slot)
+{
+    buf_put_u8(&w->value, extras_of(slot));
+    for (size_t i = 0; i < 2; i++) {
+        if (!slot->open[i].used)
+            continue;
+        put_distance(&w->value, w->base_ms / 60000, slot->open[i].minute);
+        buf_put_varint(&w->value, slot->open[i].upload);
+        buf_put_varint(&w->value, slot->open[i].download);
+    }
+    for (size_t i = 0; i < PARTIALS; i++) {
+        if (!slot->partial_used[i])
+            continue;
+        buf_put_varint(&w->value, slot->partial[i].upload);
+        buf_put_varint(&w->value, slot->partial[i].download);
+    }
+    if (slot->connected_s != 0)
+        put_distance(&w->value, w->base_ms / 1000, slot->connected_s);
+}
+
 void checkpoint_start(struct block_writer *w, uint64_t log_time_ms,
                       const struct slot *first)
 {
@@ -178,15 +215,7 @@ void checkpoint_add(struct block_writer *w, const struct slot *slot)
     put_distance(&w->value, w->base_ms / 1000, slot->last.handshake_s);
     put_distance(&w->value, w->base_ms, slot->last.time_ms);
     put_distance(&w->value, w->base_ms, slot->seen_ms);
-    uint8_t used = (uint8_t)(slot->open[0].used | slot->open[1].used << 1);
-    buf_put_u8(&w->value, used);
-    for (size_t i = 0; i < 2; i++) {
-        if (!slot->open[i].used)
-            continue;
-        buf_put_varint(&w->value, slot->open[i].minute);
-        buf_put_varint(&w->value, slot->open[i].upload);
-        buf_put_varint(&w->value, slot->open[i].download);
-    }
+    put_extras(w, slot);
 }
 
 int checkpoint_open(struct block_reader *r, struct bytes key,
@@ -205,23 +234,38 @@ int checkpoint_open(struct block_reader *r, struct bytes key,
     return r->rest.failed ? ERR_CORRUPT : 0;
 }
 
-static bool take_open_cells(struct reader *r, struct slot *slot)
+static bool take_open_cell(struct block_reader *r, struct slot *slot, size_t i)
 {
-    uint8_t used = reader_u8(r);
-    if (used > 3)
+    struct open_cell *open = &slot->open[i];
+    uint64_t minute = take_distance(&r->rest, r->base_ms / 60000);
+    open->used = true;
+    open->minute = (uint32_t)minute;
+    open->upload = reader_varint(&r->rest);
+    open->download = reader_varint(&r->rest);
+    return minute <= UINT32_MAX && (minute & 1) == i;
+}
+
+static bool take_extras(struct block_reader *r, struct slot *slot)
+{
+    uint8_t has = reader_u8(&r->rest);
+    if ((has & ~HAS_ALL) != 0)
         return false;
-    for (uint32_t i = 0; i < 2; i++) {
-        if ((used >> i & 1) == 0)
+    for (size_t i = 0; i < 2; i++)
+        if ((has & HAS_OPEN << i) != 0 && !take_open_cell(r, slot, i))
+            return false;
+    for (size_t i = 0; i < PARTIALS; i++) {
+        if ((has & HAS_PARTIAL << i) == 0)
             continue;
-        struct open_cell *open = &slot->open[i];
-        open->used = true;
-        open->minute = reader_varint32(r);
-        open->upload = reader_varint(r);
-        open->download = reader_varint(r);
-        if ((open->minute & 1) != i)
+        slot->partial_used[i] = true;
+        slot->partial[i].upload = reader_varint(&r->rest);
+        slot->partial[i].download = reader_varint(&r->rest);
+    }
+    if ((has & HAS_CONNECTED) != 0) {
+        slot->connected_s = take_distance(&r->rest, r->base_ms / 1000);
+        if (slot->connected_s == 0) /* "not" has one form */
             return false;
     }
-    return !r->failed;
+    return !r->rest.failed;
 }
 
 int checkpoint_next(struct block_reader *r, struct slot *slot)
@@ -238,5 +282,5 @@ int checkpoint_next(struct block_reader *r, struct slot *slot)
     slot->last.handshake_s = take_distance(&r->rest, r->base_ms / 1000);
     slot->last.time_ms = take_distance(&r->rest, r->base_ms);
     slot->seen_ms = take_distance(&r->rest, r->base_ms);
-    return take_open_cells(&r->rest, slot) ? 1 : ERR_CORRUPT;
+    return take_extras(r, slot) ? 1 : ERR_CORRUPT;
 }

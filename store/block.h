@@ -1,8 +1,9 @@
-/* The packed rows of the file: minute blocks (`blk_min`: the cells of one
- * minute and location) and checkpoint blocks (`ck`: slots with their open
- * minutes). Key and value to the last byte: docs/format.md, "Minute blocks"
- * and "Checkpoint". Pure codecs; a value from the file is checked as if a
- * stranger had sent it. No thread. */
+/* The packed rows of the file: blocks of cells (`blk_min`, `blk_hour` and
+ * `blk_day`: the cells of one bucket and location) and checkpoint blocks (`ck`:
+ * slots with their open minutes and the parts of their open hour and day). Key
+ * and value to the last byte: docs/format.md, "Blocks" and "Checkpoint". Pure
+ * codecs; a value from the file is checked as if a stranger had sent it. No
+ * thread. */
 #pragma once
 
 #include "store/cell.h"
@@ -17,7 +18,7 @@ enum {
 };
 
 /* Writing. Zero-initialise; *_start begins a block with its first row, *_add
- * appends one whose key is larger (and of the same minute and location). The
+ * appends one whose key is larger (and of the same bucket and location). The
  * block is key and value; block_is_full says when to start the next. */
 struct block_writer {
     uint8_t key[BLOCK_KEY_SIZE];
@@ -46,7 +47,7 @@ static inline bool block_is_full(const struct block_writer *w)
 struct block_reader {
     struct reader rest;
     bool first;
-    uint32_t minute, location, device, gateway; /* of the last row */
+    uint32_t bucket, location, device, gateway; /* of the last row */
     uint64_t base_ms;
     uint64_t origins[32];
     size_t origin_count;
@@ -64,6 +65,6 @@ NODISCARD int checkpoint_open(struct block_reader *r, struct bytes key,
  * keys ascend. */
 NODISCARD int checkpoint_next(struct block_reader *r, struct slot *slot);
 
-/* Minute and location of a block's key, for seeking. */
-void block_key_put(uint8_t key[BLOCK_KEY_SIZE], uint32_t minute,
+/* The key of the block that begins with this row, for seeking. */
+void block_key_put(uint8_t key[BLOCK_KEY_SIZE], uint32_t bucket,
                    uint32_t location, uint32_t device, uint32_t gateway);

@@ -17,8 +17,8 @@ static int compare_u32(uint32_t a, uint32_t b)
 
 int cell_compare(const struct cell *a, const struct cell *b)
 {
-    if (a->minute != b->minute)
-        return compare_u32(a->minute, b->minute);
+    if (a->bucket != b->bucket)
+        return compare_u32(a->bucket, b->bucket);
     if (a->location != b->location)
         return compare_u32(a->location, b->location);
     if (a->device != b->device)
@@ -62,6 +62,17 @@ int cells_gather(struct cells *cells, const struct cell *cell)
     return cells_push(cells, cell);
 }
 
+int cells_add(struct cells *cells, const struct cell *cell)
+{
+    struct cell *last =
+        cells->count == 0 ? NULL : &cells->items[cells->count - 1];
+    if (last == NULL || cell_compare(last, cell) != 0)
+        return cells_push(cells, cell);
+    last->upload += cell->upload;
+    last->download += cell->download;
+    return 0;
+}
+
 void cells_normalise(struct cells *cells)
 {
     struct cell *items = cells->items;
@@ -81,6 +92,19 @@ void cells_normalise(struct cells *cells)
         }
     }
     cells->count = kept + 1;
+}
+
+size_t cells_lower_bound(const struct cells *cells, const struct cell *cell)
+{
+    size_t low = 0, high = cells->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (cell_compare(&cells->items[middle], cell) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
 }
 
 int cells_merge(const struct cell *a, size_t a_count, const struct cell *b,

@@ -14,6 +14,8 @@ struct hashing {
     XXH3_state_t *state; /* owned */
     uint8_t bytes[128];
     size_t size;
+    enum tier tier; /* that is being read */
+    const struct store *store;
 };
 
 static void add_u64(struct hashing *h, uint64_t value)
@@ -36,7 +38,7 @@ static void add_bytes(struct hashing *h, struct bytes b)
 
 static void add_cell(struct hashing *h, const struct cell *cell)
 {
-    add_u64(h, (uint64_t)cell->minute << 32 | cell->location);
+    add_u64(h, (uint64_t)cell->bucket << 32 | cell->location);
     add_u64(h, (uint64_t)cell->device << 32 | cell->gateway);
     add_u64(h, cell->upload);
     add_u64(h, cell->download);
@@ -45,7 +47,7 @@ static void add_cell(struct hashing *h, const struct cell *cell)
 static void add_open(struct hashing *h, const struct slot *slot,
                      const struct open_cell *open)
 {
-    struct cell cell = {.minute = open->minute,
+    struct cell cell = {.bucket = open->minute,
                         .location = slot->location,
                         .device = slot->device,
                         .gateway = slot->gateway,
@@ -65,14 +67,29 @@ static void add_slot(struct hashing *h, const struct slot *slot)
     add_u64(h, slot->last.time_ms);
     add_u64(h, slot->last.origin);
     add_u64(h, slot->seen_ms);
+    add_u64(h, slot->connected_s);
     /* By age, not by parity. */
     bool swapped = slot->open[0].minute > slot->open[1].minute;
     add_open(h, slot, &slot->open[swapped]);
     add_open(h, slot, &slot->open[!swapped]);
+    for (size_t i = 0; i < PARTIALS; i++) {
+        if (!slot->partial_used[i])
+            continue;
+        add_u64(h, i + 1);
+        add_u64(h, slot->partial[i].upload);
+        add_u64(h, slot->partial[i].download);
+    }
     if (slot->address != NULL)
         add_bytes(h, (struct bytes){slot->address->data, slot->address->size});
     else
         add_u64(h, UINT64_MAX);
+}
+
+/* What has expired is gone, whether a flush has deleted it yet or not. */
+static void add_stored(struct hashing *h, const struct cell *cell)
+{
+    if (cell->bucket >= h->store->horizon[h->tier])
+        add_cell(h, cell);
 }
 
 static int add_block(struct hashing *h, struct bytes key, struct bytes value)
@@ -83,16 +100,16 @@ static int add_block(struct hashing *h, struct bytes key, struct bytes value)
     if (rc != 0)
         return rc;
     while ((rc = block_next(&r, &cell)) > 0)
-        add_cell(h, &cell);
+        add_stored(h, &cell);
     return rc;
 }
 
 static int add_total(struct hashing *h, struct bytes key, struct bytes value)
 {
     struct cell cell;
-    int rc = total_get(key, value, &cell);
+    int rc = total_get(h->tier, key, value, &cell);
     if (rc > 0)
-        add_cell(h, &cell);
+        add_stored(h, &cell);
     return rc < 0 ? rc : 0;
 }
 
@@ -133,7 +150,8 @@ static int add_roster_row(void *arg, uint8_t kind, uint32_t id,
 static int add_everything(struct store *s, struct hashing *h, struct errmsg *e)
 {
     add_u64(h, s->log_time_ms);
-    add_u64(h, s->horizon);
+    for (enum tier tier = 0; tier < TIERS; tier++)
+        add_u64(h, s->horizon[tier]);
     for (size_t i = 0; i < s->table.count; i++)
         add_slot(h, &s->table.slots[i]);
     MDB_txn *txn;
@@ -141,9 +159,11 @@ static int add_everything(struct store *s, struct hashing *h, struct errmsg *e)
     int rc = environment_read(&s->env, &txn, &meta, e);
     if (rc != 0)
         return rc;
-    rc = add_database(s, txn, s->env.minutes, add_block, h, e);
-    if (rc == 0)
-        rc = add_database(s, txn, s->env.totals, add_total, h, e);
+    for (h->tier = 0; h->tier < TIERS && rc == 0; h->tier++) {
+        rc = add_database(s, txn, s->env.blocks[h->tier], add_block, h, e);
+        if (rc == 0)
+            rc = add_database(s, txn, s->env.totals, add_total, h, e);
+    }
     mdb_txn_abort(txn);
     if (rc == 0 && (rc = roster_each_row(s->roster, add_roster_row, h)) != 0)
         errmsg_set(e, rc, "reading the roster: %s", err_text(rc));
@@ -153,7 +173,7 @@ static int add_everything(struct store *s, struct hashing *h, struct errmsg *e)
 int digest_compute(struct store *s, uint64_t index, uint64_t *digest,
                    struct errmsg *e)
 {
-    struct hashing h = {.state = XXH3_createState()};
+    struct hashing h = {.state = XXH3_createState(), .store = s};
     if (h.state == NULL)
         return errmsg_set(e, ERR_NOMEM, "digest: out of memory");
     (void)XXH3_64bits_reset(h.state);

@@ -115,9 +115,14 @@ static int open_databases(struct environment *env, MDB_txn *txn)
         const char *name;
         MDB_dbi *dbi;
     } databases[] = {
-        {"meta", &env->meta},    {"blk_min", &env->minutes},
-        {"tot", &env->totals},   {"ck", &env->checkpoint},
-        {"ep", &env->addresses}, {"roster", &env->roster},
+        {"meta", &env->meta},
+        {"blk_min", &env->blocks[TIER_MINUTE]},
+        {"blk_hour", &env->blocks[TIER_HOUR]},
+        {"blk_day", &env->blocks[TIER_DAY]},
+        {"tot", &env->totals},
+        {"ck", &env->checkpoint},
+        {"ep", &env->addresses},
+        {"roster", &env->roster},
     };
     for (size_t i = 0; i < sizeof databases / sizeof *databases; i++) {
         int rc =

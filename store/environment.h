@@ -11,7 +11,8 @@
 
 struct environment {
     MDB_env *env;
-    MDB_dbi meta, minutes, totals, checkpoint, addresses, roster;
+    MDB_dbi blocks[TIERS];
+    MDB_dbi meta, totals, checkpoint, addresses, roster;
     char *path;    /* owned */
     int directory; /* descriptor with the lock, -1 = none */
 };

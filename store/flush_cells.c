@@ -5,51 +5,30 @@
 
 #include <errno.h>
 
-static int push_due(struct store *s, const struct slot *slot)
-{
-    for (size_t i = 0; i < 2; i++) {
-        const struct open_cell *open = &slot->open[i];
-        if (!open->used || !minute_is_due(open->minute, s->log_time_ms))
-            continue;
-        struct cell cell = {.minute = open->minute,
-                            .location = slot->location,
-                            .device = slot->device,
-                            .gateway = slot->gateway,
-                            .upload = open->upload,
-                            .download = open->download};
-        int rc = cells_push(&s->due, &cell);
-        if (rc != 0)
-            return rc;
-    }
-    return 0;
-}
-
-int flush_gather(struct store *s)
-{
-    cells_clear(&s->due);
-    for (size_t i = 0; i < s->table.count; i++) {
-        int rc = push_due(s, &s->table.slots[i]);
-        if (rc != 0)
-            return rc;
-    }
-    /* As a rule one minute is due, and the table is in its order already. */
-    cells_normalise(&s->due);
-    return cells_merge(s->due.items, s->due.count, s->late.items, s->late.count,
-                       &s->merged);
-}
+/* The cells of one tier on their way. */
+struct writing {
+    const struct environment *env;
+    const struct flush_job *job;
+    MDB_txn *txn;
+    enum tier tier;
+    MDB_cursor *cursor; /* of the tier's blocks */
+    struct cells late, merged;
+    struct cells stored, together; /* of one group */
+};
 
 /* --- totals -----------------------------------------------------------------
  */
 
-static int write_total(struct store *s, MDB_txn *txn, struct cell cell)
+static int write_total(const struct writing *w, struct cell cell)
 {
     uint8_t raw_key[TOTAL_KEY_SIZE], raw[TOTAL_VALUE_SIZE];
-    total_key_put(raw_key, cell.location, cell.minute, cell.gateway);
+    total_key_put(raw_key, w->tier, cell.location, cell.bucket, cell.gateway);
     MDB_val key = val_of(raw_key, sizeof raw_key), value;
-    int rc = mdb_get(txn, s->env.totals, &key, &value);
+    int rc = mdb_get(w->txn, w->env->totals, &key, &value);
     if (rc == 0) {
         struct cell stored;
-        if (total_get(bytes_of_val(&key), bytes_of_val(&value), &stored) != 1)
+        if (total_get(w->tier, bytes_of_val(&key), bytes_of_val(&value),
+                      &stored) != 1)
             return MDB_CORRUPTED;
         cell.upload += stored.upload;
         cell.download += stored.download;
@@ -58,10 +37,10 @@ static int write_total(struct store *s, MDB_txn *txn, struct cell cell)
     }
     total_value_put(raw, &cell);
     value = val_of(raw, sizeof raw);
-    return mdb_put(txn, s->env.totals, &key, &value, 0);
+    return mdb_put(w->txn, w->env->totals, &key, &value, 0);
 }
 
-/* --- blocks of one minute and location --------------------------------------
+/* --- blocks of one bucket and location --------------------------------------
  */
 
 static int put_block(MDB_cursor *cursor, struct block_writer *w, unsigned flags)
@@ -121,20 +100,19 @@ static bool is_group(const MDB_val *key, const uint8_t group[BLOCK_KEY_SIZE])
            memcmp(key->mv_data, group, 8) == 0;
 }
 
-/* Takes the blocks of the group out of the file, into s->stored. */
-static int take_stored(struct store *s, MDB_cursor *cursor,
-                       const uint8_t group[BLOCK_KEY_SIZE])
+/* Takes the blocks of the group out of the file. */
+static int take_stored(struct writing *w, const uint8_t group[BLOCK_KEY_SIZE])
 {
-    cells_clear(&s->stored);
+    cells_clear(&w->stored);
     for (;;) {
         MDB_val key = val_of(group, BLOCK_KEY_SIZE), value;
-        int rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+        int rc = mdb_cursor_get(w->cursor, &key, &value, MDB_SET_RANGE);
         if (rc == MDB_NOTFOUND || (rc == 0 && !is_group(&key, group)))
             return 0;
         if (rc == 0)
-            rc = decode_into(&s->stored, &key, &value);
+            rc = decode_into(&w->stored, &key, &value);
         if (rc == 0)
-            rc = mdb_cursor_del(cursor, 0);
+            rc = mdb_cursor_del(w->cursor, 0);
         if (rc != 0)
             return rc;
     }
@@ -151,133 +129,108 @@ static int at_the_end(MDB_cursor *cursor, const uint8_t group[BLOCK_KEY_SIZE],
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
-static int write_group(struct store *s, MDB_cursor *cursor,
-                       const struct cell *cells, size_t count)
+static int write_group(struct writing *w, const struct cell *cells,
+                       size_t count)
 {
     uint8_t group[BLOCK_KEY_SIZE];
-    block_key_put(group, cells->minute, cells->location, 0, 0);
+    block_key_put(group, cells->bucket, cells->location, 0, 0);
     bool end;
-    int rc = at_the_end(cursor, group, &end);
+    int rc = at_the_end(w->cursor, group, &end);
     if (rc != 0)
         return rc;
     if (end)
-        return put_blocks(cursor, cells, count, MDB_APPEND);
-    rc = take_stored(s, cursor, group);
+        return put_blocks(w->cursor, cells, count, MDB_APPEND);
+    rc = take_stored(w, group);
     if (rc != 0)
         return rc;
-    struct cells together = {0};
-    if (cells_merge(cells, count, s->stored.items, s->stored.count,
-                    &together) != 0)
-        rc = ENOMEM;
-    if (rc == 0)
-        rc = put_blocks(cursor, together.items, together.count, 0);
-    cells_deinit(&together);
-    return rc;
+    if (cells_merge(cells, count, w->stored.items, w->stored.count,
+                    &w->together) != 0)
+        return ENOMEM;
+    return put_blocks(w->cursor, w->together.items, w->together.count, 0);
 }
 
+/* --- a tier -----------------------------------------------------------------
+ */
+
 /* The totals of a gateway have device 0, so they come first in their group. */
-static int write_cells(struct store *s, MDB_txn *txn, MDB_cursor *cursor)
+static int write_cells(struct writing *w, const struct cells *all)
 {
-    const struct cell *cells = s->merged.items;
+    const struct cell *cells = all->items;
+    uint32_t horizon = w->job->meta.horizon[w->tier];
     size_t i = 0;
-    while (i < s->merged.count) {
-        if (cells[i].minute < s->horizon) {
+    while (i < all->count) {
+        if (cells[i].bucket < horizon) {
             i++;
             continue;
         }
         if (cells[i].device == GATEWAY_TOTAL) {
-            int rc = write_total(s, txn, cells[i++]);
+            int rc = write_total(w, cells[i++]);
             if (rc != 0)
                 return rc;
             continue;
         }
         size_t first = i;
-        while (i < s->merged.count && cells[i].device != GATEWAY_TOTAL &&
-               cells[i].minute == cells[first].minute &&
+        while (i < all->count && cells[i].device != GATEWAY_TOTAL &&
+               cells[i].bucket == cells[first].bucket &&
                cells[i].location == cells[first].location)
             i++;
-        int rc = write_group(s, cursor, cells + first, i - first);
+        int rc = write_group(w, cells + first, i - first);
         if (rc != 0)
             return rc;
     }
     return 0;
 }
 
-int flush_cells(struct store *s, MDB_txn *txn)
+/* The late cells in buckets of this tier, where those are due. */
+static int gather_late(struct writing *w)
 {
-    MDB_cursor *cursor;
-    int rc = mdb_cursor_open(txn, s->env.minutes, &cursor);
+    const struct cells *late = &w->job->late;
+    for (size_t i = 0; i < late->count; i++) {
+        struct cell cell = late->items[i];
+        cell.bucket = bucket_of_minute(w->tier, cell.bucket);
+        if (bucket_is_due(w->tier, cell.bucket, w->job->meta.log_time_ms) &&
+            cells_push(&w->late, &cell) != 0)
+            return ENOMEM;
+    }
+    cells_normalise(&w->late);
+    return 0;
+}
+
+static int write_tier(struct writing *w)
+{
+    const struct cells *due = &w->job->due[w->tier];
+    int rc = gather_late(w);
     if (rc != 0)
         return rc;
-    rc = write_cells(s, txn, cursor);
-    mdb_cursor_close(cursor);
+    if (w->late.count == 0)
+        return write_cells(w, due);
+    if (cells_merge(due->items, due->count, w->late.items, w->late.count,
+                    &w->merged) != 0)
+        return ENOMEM;
+    return write_cells(w, &w->merged);
+}
+
+static int flush_tier(const struct environment *env,
+                      const struct flush_job *job, MDB_txn *txn, enum tier tier)
+{
+    struct writing w = {.env = env, .job = job, .txn = txn, .tier = tier};
+    int rc = mdb_cursor_open(txn, env->blocks[tier], &w.cursor);
+    if (rc != 0)
+        return rc;
+    rc = write_tier(&w);
+    mdb_cursor_close(w.cursor);
+    cells_deinit(&w.late);
+    cells_deinit(&w.merged);
+    cells_deinit(&w.stored);
+    cells_deinit(&w.together);
     return rc;
 }
 
-/* --- expiry -----------------------------------------------------------------
- */
-
-static int expire_blocks(struct store *s, MDB_cursor *cursor)
+int flush_cells(const struct environment *env, const struct flush_job *job,
+                MDB_txn *txn)
 {
-    MDB_val key, value;
-    int rc;
-    while ((rc = mdb_cursor_get(cursor, &key, &value, MDB_FIRST)) == 0) {
-        if (key.mv_size != BLOCK_KEY_SIZE)
-            return MDB_CORRUPTED;
-        if (be32_get(key.mv_data) >= s->horizon)
-            return 0;
-        if ((rc = mdb_cursor_del(cursor, 0)) != 0)
-            return rc;
-    }
-    return rc == MDB_NOTFOUND ? 0 : rc;
-}
-
-/* Location by location, since the location comes first in the key. */
-static int expire_totals(struct store *s, MDB_cursor *cursor)
-{
-    uint32_t location = 0, minute = 0;
-    for (;;) {
-        uint8_t raw[TOTAL_KEY_SIZE];
-        total_key_put(raw, location, minute, 0);
-        MDB_val key = val_of(raw, sizeof raw), value;
-        struct cell cell;
-        int rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-        if (rc == MDB_NOTFOUND)
-            return 0;
-        if (rc != 0)
-            return rc;
-        int kind = total_get(bytes_of_val(&key), bytes_of_val(&value), &cell);
-        if (kind <= 0)
-            return kind == 0 ? 0 : MDB_CORRUPTED;
-        if (cell.minute < s->horizon) {
-            if ((rc = mdb_cursor_del(cursor, 0)) != 0)
-                return rc;
-            location = cell.location;
-            minute = 0;
-        } else if (cell.location == UINT32_MAX) {
-            return 0;
-        } else {
-            location = cell.location + 1;
-            minute = 0;
-        }
-    }
-}
-
-int flush_expiry(struct store *s, MDB_txn *txn)
-{
-    if (s->horizon == 0)
-        return 0;
-    MDB_cursor *blocks = NULL, *totals = NULL;
-    int rc = mdb_cursor_open(txn, s->env.minutes, &blocks);
-    if (rc == 0)
-        rc = mdb_cursor_open(txn, s->env.totals, &totals);
-    if (rc == 0)
-        rc = expire_blocks(s, blocks);
-    if (rc == 0)
-        rc = expire_totals(s, totals);
-    if (totals != NULL)
-        mdb_cursor_close(totals);
-    if (blocks != NULL)
-        mdb_cursor_close(blocks);
+    int rc = 0;
+    for (enum tier tier = 0; tier < TIERS && rc == 0; tier++)
+        rc = flush_tier(env, job, txn, tier);
     return rc;
 }

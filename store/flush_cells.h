@@ -1,14 +1,10 @@
-/* The cells of a flush: which are due, and their way into blocks and totals;
- * and what expires. Private to the store; applier thread. */
+/* The cells of a flush, tier by tier, into blocks and totals: appended behind
+ * all others as a rule, else summed up with what is there. */
 #pragma once
 
-#include "store/state.h"
+#include "store/environment.h"
+#include "store/flush_job.h"
 
-/* Gathers the due and the late cells into s->merged. ERR_NOMEM. */
-NODISCARD int flush_gather(struct store *s);
-
-/* Writes s->merged. These two return codes of LMDB. */
-NODISCARD int flush_cells(struct store *s, MDB_txn *txn);
-
-/* Deletes what is before the horizon. */
-NODISCARD int flush_expiry(struct store *s, MDB_txn *txn);
+/* Returns codes of LMDB. */
+NODISCARD int flush_cells(const struct environment *env,
+                          const struct flush_job *job, MDB_txn *txn);

@@ -134,6 +134,9 @@ int store_load(struct store *s, struct errmsg *e)
     s->applied_term = meta.applied_term;
     s->log_time_ms = meta.log_time_ms;
     s->generation = meta.generation;
-    s->horizon = meta.horizon;
+    for (enum tier tier = 0; tier < TIERS; tier++) {
+        s->horizon[tier] = meta.horizon[tier];
+        s->partial[tier] = bucket_not_due(tier, meta.log_time_ms);
+    }
     return 0;
 }

@@ -220,7 +220,7 @@ static int check_named(struct check *c, uint64_t page, const struct node *n)
     if (n->size != DB_SIZE)
         return damaged(c, page, "a database's record has another size");
     struct tree named = tree_of(n->value);
-    const char *const large[] = {"blk_min", "tot"};
+    const char *const large[] = {"blk_min", "blk_hour", "blk_day", "tot"};
     for (size_t i = 0; i < sizeof large / sizeof *large; i++)
         if (n->key.size == strlen(large[i]) &&
             memcmp(n->key.data, large[i], n->key.size) == 0)

@@ -10,7 +10,7 @@
 
 #include <stdint.h>
 
-/* In a larger file the leaves of the buckets and totals are not read: a start
+/* In a larger file the leaves of the blocks and totals are not read: a start
  * must not take minutes. */
 #define PAGE_CHECK_WHOLE_BYTES_MAX ((uint64_t)1 << 30)
 

@@ -1,5 +1,6 @@
 /* query_run: sums first, to know which series are the largest, then the points
- * of those that were asked for; both from one view (store/view.h). A device
+ * of those that were asked for; both from one view (store/view.h). Who asks for
+ * devices gets their cells, anyone else the totals of the gateways. A device
  * that has cells in several locations is one series, observed when any of them
  * was. */
 #include "store/query.h"
@@ -16,16 +17,17 @@ enum {
 static const uint32_t no_series = UINT32_MAX;
 
 /* What cells are summed into before they are series: by the id of the series
- * and, for devices, the location, whose observation is theirs. */
+ * and, for cells of devices, the observer: the location, or by gateway the
+ * gateway. */
 struct group {
-    uint32_t location, id;
+    uint32_t observer, id;
     uint64_t upload, download;
     uint32_t series; /* in the answer, or no_series */
 };
 
-/* Which minutes of the range a location was observed in: one bit a bucket. */
+/* Which buckets of the range an observer was heard in: one bit a bucket. */
 struct watch {
-    uint32_t location;
+    uint32_t observer;
     uint8_t *bits; /* owned */
 };
 
@@ -38,23 +40,22 @@ struct run {
     struct group *groups; /* owned */
     size_t group_count, group_capacity;
     uint32_t *index;       /* owned; hash of groups: number + 1, load <= 1/2 */
-    struct watch *watches; /* owned; in order of location */
+    struct watch *watches; /* owned; in order of the observers */
     size_t watch_count, watch_capacity;
-    uint32_t from_minute;
     size_t bucket_count;
 };
 
 /* --- groups -----------------------------------------------------------------
  */
 
-static size_t group_place(const struct run *r, uint32_t location, uint32_t id)
+static size_t group_place(const struct run *r, uint32_t observer, uint32_t id)
 {
     size_t mask = r->group_capacity * 2 - 1;
-    uint64_t h = ((uint64_t)location << 32 | id) * 0x9e3779b97f4a7c15u;
+    uint64_t h = ((uint64_t)observer << 32 | id) * 0x9e3779b97f4a7c15u;
     size_t at = (h ^ h >> 32) & mask;
     for (; r->index[at] != 0; at = (at + 1) & mask) {
         const struct group *g = &r->groups[r->index[at] - 1];
-        if (g->location == location && g->id == id)
+        if (g->observer == observer && g->id == id)
             break;
     }
     return at;
@@ -75,7 +76,7 @@ static int grow_groups(struct run *r)
     r->index = index;
     r->group_capacity = capacity;
     for (size_t i = 0; i < r->group_count; i++)
-        r->index[group_place(r, groups[i].location, groups[i].id)] =
+        r->index[group_place(r, groups[i].observer, groups[i].id)] =
             (uint32_t)i + 1;
     return 0;
 }
@@ -93,21 +94,26 @@ static uint32_t group_id(const struct run *r, const struct cell *cell)
     return cell->device;
 }
 
+static uint32_t observer_of(const struct run *r, const struct cell *cell)
+{
+    return r->query->by == BY_GATEWAY ? cell->gateway : cell->location;
+}
+
 static struct group *group_of(struct run *r, const struct cell *cell)
 {
-    uint32_t location = r->query->by == BY_DEVICE ? cell->location : 0;
+    uint32_t observer = r->range.totals ? 0 : observer_of(r, cell);
     uint32_t id = group_id(r, cell);
     if (r->group_capacity == 0 && grow_groups(r) != 0)
         return NULL;
-    size_t at = group_place(r, location, id);
+    size_t at = group_place(r, observer, id);
     if (r->index[at] == 0) {
         if (r->group_count == r->group_capacity) {
             if (grow_groups(r) != 0)
                 return NULL;
-            at = group_place(r, location, id);
+            at = group_place(r, observer, id);
         }
         r->groups[r->group_count] =
-            (struct group){.location = location, .id = id, .series = no_series};
+            (struct group){.observer = observer, .id = id, .series = no_series};
         r->index[at] = (uint32_t)++r->group_count;
     }
     return &r->groups[r->index[at] - 1];
@@ -132,29 +138,29 @@ static int add_to_points(void *arg, const struct cell *cell)
     if (group->series == no_series)
         return 0;
     struct point *point =
-        &r->out->series[group->series].points[cell->minute - r->from_minute];
+        &r->out->series[group->series].points[cell->bucket - r->range.from];
     point->upload += cell->upload;
     point->download += cell->download;
     point->observed = true;
     return 0;
 }
 
-/* --- who observed (by device: the totals of the device's locations) ---------
+/* --- who observed (cells of devices: their gateways' totals) ----------------
  */
 
-/* The watch of a location, made if it is missing. Totals come in order of
+/* The watch of an observer, made if it is missing. Totals come in order of
  * location from the file, and in any order from the table. */
-static struct watch *watch_of(struct run *r, uint32_t location, bool make)
+static struct watch *watch_of(struct run *r, uint32_t observer, bool make)
 {
     size_t low = 0, high = r->watch_count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (r->watches[middle].location < location)
+        if (r->watches[middle].observer < observer)
             low = middle + 1;
         else
             high = middle;
     }
-    if (low < r->watch_count && r->watches[low].location == location)
+    if (low < r->watch_count && r->watches[low].observer == observer)
         return &r->watches[low];
     if (!make)
         return NULL;
@@ -172,32 +178,42 @@ static struct watch *watch_of(struct run *r, uint32_t location, bool make)
     memmove(r->watches + low + 1, r->watches + low,
             (r->watch_count - low) * sizeof *r->watches);
     r->watch_count++;
-    r->watches[low] = (struct watch){location, bits};
+    r->watches[low] = (struct watch){observer, bits};
     return &r->watches[low];
 }
 
 static int add_to_watch(void *arg, const struct cell *cell)
 {
     struct run *r = arg;
-    struct watch *watch = watch_of(r, cell->location, true);
+    struct watch *watch = watch_of(r, observer_of(r, cell), true);
     if (watch == NULL)
         return ERR_NOMEM;
-    size_t bucket = cell->minute - r->from_minute;
+    size_t bucket = cell->bucket - r->range.from;
     watch->bits[bucket / 8] |= (uint8_t)(1u << bucket % 8);
     return 0;
+}
+
+static void mark_points(const struct run *r, struct point *points,
+                        const struct watch *watch)
+{
+    for (size_t b = 0; b < r->bucket_count; b++)
+        if (watch->bits[b / 8] >> b % 8 & 1)
+            points[b].observed = true;
 }
 
 static void mark_observed(struct run *r)
 {
     for (size_t i = 0; i < r->group_count; i++) {
         const struct group *group = &r->groups[i];
-        const struct watch *watch = watch_of(r, group->location, false);
-        if (group->series == no_series || watch == NULL)
+        if (group->series == no_series)
             continue;
         struct point *points = r->out->series[group->series].points;
-        for (size_t b = 0; b < r->bucket_count; b++)
-            if (watch->bits[b / 8] >> b % 8 & 1)
-                points[b].observed = true;
+        const struct watch *watch = watch_of(r, group->observer, false);
+        if (watch != NULL)
+            mark_points(r, points, watch);
+        /* Devices that are idle everywhere: whoever was heard. */
+        for (size_t w = 0; group->observer == 0 && w < r->watch_count; w++)
+            mark_points(r, points, &r->watches[w]);
     }
 }
 
@@ -351,18 +367,18 @@ static int collect(struct run *r, struct errmsg *e)
 {
     bool totals = r->range.totals;
     int rc = copy_open(r);
-    /* Without groups there is one series, and it is there when it is idle. */
-    if (rc == 0 && r->query->by == BY_NONE)
-        rc = add_to_group(r, &(struct cell){0});
     if (rc == 0)
         rc = each_cell(r, totals, add_to_group, e);
+    /* The one series is there when it is idle. */
+    if (rc == 0 && r->query->by == BY_NONE && r->group_count == 0)
+        rc = add_to_group(r, &(struct cell){.location = r->query->location});
     if (rc == 0)
         rc = choose_series(r, e);
     if (rc == 0)
         rc = link_groups(r);
     if (rc == 0)
         rc = each_cell(r, totals, add_to_points, e);
-    if (rc == 0 && r->query->by == BY_DEVICE) {
+    if (rc == 0 && !totals) {
         rc = each_cell(r, true, add_to_watch, e);
         if (rc == 0)
             mark_observed(r);
@@ -372,10 +388,12 @@ static int collect(struct run *r, struct errmsg *e)
 
 static int check(const struct query *q, struct errmsg *e)
 {
-    if (q->resolution != BY_MINUTE)
-        return errmsg_set(e, ERR_INVALID, "resolution %u is not kept",
-                          (unsigned)q->resolution);
     unsigned step = q->resolution;
+    if (step != BY_MINUTE && step != BY_HOUR && step != BY_DAY)
+        return errmsg_set(e, ERR_INVALID, "resolution %u is not kept", step);
+    for (size_t i = 1; i < q->device_count; i++)
+        if (q->devices[i - 1] >= q->devices[i])
+            return errmsg_set(e, ERR_INVALID, "the devices are not in order");
     if (q->from_s >= q->to_s || q->from_s % step != 0 || q->to_s % step != 0)
         return errmsg_set(e, ERR_INVALID,
                           "the range must be full buckets of %u s", step);
@@ -384,9 +402,36 @@ static int check(const struct query *q, struct errmsg *e)
                           "more than %d buckets; ask for a shorter time or a "
                           "coarser resolution",
                           QUERY_BUCKETS_MAX);
-    if (q->to_s / 60 > UINT32_MAX)
+    if (q->to_s / BY_MINUTE > UINT32_MAX)
         return errmsg_set(e, ERR_INVALID, "the range ends beyond time");
     return 0;
+}
+
+static enum tier tier_of(enum query_resolution resolution)
+{
+    switch (resolution) {
+    case BY_HOUR:
+        return TIER_HOUR;
+    case BY_DAY:
+        return TIER_DAY;
+    case BY_MINUTE:
+        break;
+    }
+    return TIER_MINUTE;
+}
+
+static struct view_range range_of(const struct query *q)
+{
+    return (struct view_range){
+        .tier = tier_of(q->resolution),
+        .from = (uint32_t)(q->from_s / q->resolution),
+        .to = (uint32_t)(q->to_s / q->resolution),
+        .location = q->location,
+        .gateway = q->gateway,
+        .totals = q->by != BY_DEVICE && q->device_count == 0,
+        .devices = q->devices,
+        .device_count = q->device_count,
+    };
 }
 
 int query_run(struct store *s, const struct query *q, struct answer *out,
@@ -396,13 +441,7 @@ int query_run(struct store *s, const struct query *q, struct answer *out,
     int rc = check(q, e);
     if (rc != 0)
         return rc;
-    struct run r = {.query = q,
-                    .out = out,
-                    .range = {.location = q->location,
-                              .from = (uint32_t)(q->from_s / 60),
-                              .to = (uint32_t)(q->to_s / 60),
-                              .totals = q->by != BY_DEVICE},
-                    .from_minute = (uint32_t)(q->from_s / 60)};
+    struct run r = {.query = q, .out = out, .range = range_of(q)};
     out->from_s = q->from_s;
     out->bucket_count = r.bucket_count = r.range.to - r.range.from;
     rc = view_begin(&r.view, s, e);

@@ -1,21 +1,29 @@
-/* Reading the buckets: closed minutes from LMDB, open ones and late cells from
- * memory, each seen exactly once (docs/format.md, "What a reader does").
- * Any thread that does not hold roster_read_lock (store_status says why); the
- * read transaction lives for one call. */
+/* Reading the buckets of a tier: closed ones from LMDB, open ones and late
+ * cells from memory, each byte seen exactly once (docs/format.md, "What a
+ * reader does"). Any thread that does not hold roster_read_lock (store_status
+ * says why); the read transaction lives for one call. */
 #pragma once
 
 #include "store/store.h"
 
 enum {
-    QUERY_BUCKETS_MAX = 11000, /* a week of minutes and some */
+    QUERY_BUCKETS_MAX = 11000, /* a week of minutes, a year of hours and some */
     QUERY_SERIES_MAX = 10000,
 };
 
 enum query_by { BY_NONE, BY_GATEWAY, BY_DEVICE };
-enum query_resolution { BY_MINUTE = 60 }; /* seconds; hours and days later */
+enum query_resolution {
+    BY_MINUTE = 60,
+    BY_HOUR = 3600,
+    BY_DAY = 86400
+}; /* s */
 
 struct query {
-    uint32_t location;     /* 0 = all */
+    uint32_t location; /* 0 = all */
+    uint32_t gateway;  /* 0 = all */
+    /* Only the bytes of these devices: ids in rising order; none = all. */
+    const uint32_t *devices; /* borrowed for the call */
+    size_t device_count;
     uint64_t from_s, to_s; /* Unix s, multiples of the resolution, [from, to) */
     enum query_resolution resolution;
     enum query_by by;
@@ -49,7 +57,7 @@ struct answer {
  * download, largest first, ties by id. BY_NONE always has one series; by
  * gateway or device only those that were heard or moved bytes in the range have
  * one. A device's bucket is observed when a gateway of a location that it is in
- * was heard. */
+ * was heard; by gateway, when that gateway was. */
 NODISCARD int query_run(struct store *s, const struct query *q,
                         struct answer *out, struct errmsg *e);
 void answer_deinit(struct answer *a);

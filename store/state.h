@@ -1,5 +1,6 @@
 /* What a store is made of. Shared by the files that are the store (apply,
- * flush, load, digest, query, presence, store); nobody else includes it.
+ * flush, retention, load, digest, view, presence, store); nobody else includes
+ * it.
  *
  * Who may touch what: the applier is the only writer. What readers see it
  * changes under @lock, and reads without it; readers take @lock for one copy.
@@ -7,6 +8,7 @@
 #pragma once
 
 #include "store/environment.h"
+#include "store/flush_job.h"
 #include "store/raw.h"
 #include "store/store.h"
 #include "store/table.h"
@@ -17,8 +19,6 @@
 enum {
     DIGESTS_KEPT = 16,
     LATE_CELLS_MAX = 1000 * 1000, /* more of them ask for a flush */
-    EXPIRY_MINUTES_MAX =
-        2, /* the horizon moves so far per minute of log time */
 };
 
 #define SLOT_LIFE_MS ((uint64_t)30 * 24 * 3600 * 1000) /* rule 4 */
@@ -31,12 +31,16 @@ struct store {
     pthread_mutex_t lock; /* readers and the applier's changes of: */
     struct table table;
     struct cells late; /* of minutes that are due, in any order */
+    /* The hour and the day of the slots' partials, as of the last flush; of the
+     * minutes the one that was not due then. */
+    uint32_t partial[TIERS];
+    struct flush_job job; /* what left the table and is not in the file yet */
     uint64_t applied_index, applied_term, log_time_ms;
-    uint64_t generation; /* of the file that the table continues */
+    uint64_t generation; /* of the file that job and table continue */
     uint64_t flushed_index;
-    uint32_t horizon;       /* minutes before this one have expired */
-    uint32_t earliest_open; /* minute of the oldest open cell; UINT32_MAX */
-    uint64_t unflushed;     /* samples since the last flush */
+    uint32_t horizon[TIERS]; /* buckets before this one have expired */
+    uint32_t earliest_open;  /* minute of the oldest open cell; UINT32_MAX */
+    uint64_t unflushed;      /* samples since the last flush */
     struct store_counters counters;
     struct {
         uint64_t index, digest;
@@ -48,25 +52,11 @@ struct store {
     struct outcome *outcomes; /* owned */
     size_t outcome_capacity;
     struct batch_peer *peers;                 /* owned; BATCH_PEERS_MAX */
-    struct cells due, merged, stored;         /* scratch of a flush */
     struct growth spread[SPREAD_MINUTES_MAX]; /* of a batch, by minute */
 
     /* any thread, for a look without the lock */
     atomic_uint_fast64_t applied_index_seen, log_time_seen;
 };
-
-/* Log time at which a minute closes. */
-static inline uint64_t minute_close_ms(uint32_t minute)
-{
-    return ((uint64_t)minute + 1) * MINUTE_MS + MINUTE_GRACE_MS;
-}
-
-/* A minute that is due takes no more samples: they become late cells. Decided
- * by log time alone, never by what has been flushed. */
-static inline bool minute_is_due(uint32_t minute, uint64_t log_time_ms)
-{
-    return minute_close_ms(minute) <= log_time_ms;
-}
 
 /* A slot that nobody stored into for so long counts as absent, whether a flush
  * has removed it yet or not. */

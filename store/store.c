@@ -59,9 +59,7 @@ void store_close(struct store *s)
     roster_destroy(s->roster);
     table_deinit(&s->table);
     cells_deinit(&s->late);
-    cells_deinit(&s->due);
-    cells_deinit(&s->merged);
-    cells_deinit(&s->stored);
+    flush_job_deinit(&s->job);
     free(s->outcomes);
     free(s->peers);
     pthread_mutex_destroy(&s->lock);
@@ -230,7 +228,7 @@ static int answer_digests(struct store *s, uint64_t index,
 static bool flush_is_due(const struct store *s)
 {
     return (s->earliest_open != UINT32_MAX &&
-            minute_is_due(s->earliest_open, s->log_time_ms)) ||
+            bucket_is_due(TIER_MINUTE, s->earliest_open, s->log_time_ms)) ||
            s->unflushed >= FLUSH_REPORTS_MAX || s->late.count >= LATE_CELLS_MAX;
 }
 
@@ -312,7 +310,7 @@ void store_status(struct store *s, struct store_status *out)
     out->slots = s->table.count;
     out->counters = s->counters;
     if (s->earliest_open != UINT32_MAX)
-        out->next_close_ms = minute_close_ms(s->earliest_open);
+        out->next_close_ms = bucket_close_ms(TIER_MINUTE, s->earliest_open);
     pthread_mutex_unlock(&s->lock);
     count_roster(s->roster, out);
     environment_size(&s->env, &out->used_bytes, &out->map_bytes);

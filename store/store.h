@@ -17,8 +17,7 @@
 struct store;
 
 enum {
-    STORE_FORMAT = 1,
-    MINUTE_GRACE_MS = 10 * 1000, /* a minute closes this long after its end */
+    STORE_FORMAT = 2,
     FLUSH_REPORTS_MAX = 5 * 1000 * 1000,
 };
 

@@ -1,20 +1,28 @@
-/* The table of slots: the last sample of every (location, device, gateway) and
- * its open minutes. Dense and in key order, because a flush walks all of it and
- * random order costs three times as much; new slots go to an unsorted tail
- * until the next flush. A hash index on the side finds both.
- * The slot of GATEWAY_TOTAL (device 0) holds a gateway's open totals and no
- * sample. Written by the applier under the store's lock; read by the applier
- * without it and by anyone with it. */
+/* The table of slots: the last sample of every (location, device, gateway), its
+ * open minutes and the parts of its open hour and day. Dense and in key order,
+ * because a flush walks all of it and random order costs three times as much;
+ * new slots go to an unsorted tail until the next flush. A hash index on the
+ * side finds both. The slot of GATEWAY_TOTAL (device 0) holds a gateway's open
+ * totals and no sample. Written by the applier under the store's lock; read by
+ * the applier without it and by anyone with it. */
 #pragma once
 
 #include "store/cell.h"
 #include "store/counting.h"
+
+enum { PARTIALS = TIERS - 1 }; /* of the hour and the day, in this order */
 
 /* What a gateway last told of a peer, as it is stored in `ep`: the length of
  * the endpoint, the endpoint, the allowed IPs. */
 struct slot_address {
     size_t size;
     uint8_t data[]; /* length u8, endpoint, allowed IPs */
+};
+
+/* What the closed minutes of the open hour, or day, come to. Which hour that is
+ * is the same for all slots: store.partial. */
+struct partial {
+    uint64_t upload, download;
 };
 
 /* The open cell of a minute whose parity is its place. */
@@ -27,9 +35,13 @@ struct open_cell {
 struct slot {
     uint32_t location, device, gateway;
     bool address_changed; /* not in the file yet; NULL then means: no row */
-    struct sample last;   /* from_zero is always false here */
+    bool partial_used[PARTIALS]; /* of the hour, of the day */
+    struct sample last;          /* from_zero is always false here */
     uint64_t seen_ms;     /* log time when it was last stored: slots expire */
+    uint64_t connected_s; /* Unix s since when the peer is connected without a
+                             break, 0 = it is not */
     struct open_cell open[2];
+    struct partial partial[PARTIALS];
     struct slot_address *address; /* owned; NULL = never told */
 };
 

@@ -1,8 +1,10 @@
-/* A view: one consistent state of the buckets, half in the file and half in the
- * table, each cell seen once. docs/format.md, "What a reader does".
+/* A view: one consistent state of the buckets, partly in the file, partly in a
+ * flush under way and partly in the table, each byte seen once. Of an hour or a
+ * day the cells come in parts: who takes them sums up. docs/format.md, "What a
+ * reader does".
  *
  *     view_begin       a read transaction, and the lock on the table
- *     view_each_open   cells that are in the table only
+ *     view_each_open   cells that are in memory only
  *     view_unlock      the applier may go on; the transaction stays
  *     view_each_*      cells that are in the file
  *     view_end
@@ -15,20 +17,22 @@ struct view {
     struct store *store; /* borrowed for the call */
     MDB_txn *txn;        /* owned */
     bool locked;
-    bool table_is_behind; /* the file has a flush that the table has not
-                             dropped yet */
-    uint64_t file_log_time_ms;
+    bool file_is_ahead; /* it has the flush that is under way in memory */
     /* what the view shows */
     uint64_t applied_index, log_time_ms;
-    uint32_t horizon;
+    uint32_t horizon[TIERS];
 };
 
-/* Which cells: of one location or all (0), minutes [from, to), totals of the
- * gateways or cells of devices. */
+/* Which cells: buckets [from, to) of a tier; of one location or all (0), of one
+ * gateway or all (0); totals of the gateways, or cells of devices: of some (ids
+ * in rising order) or all (device_count 0). */
 struct view_range {
-    uint32_t location;
+    enum tier tier;
     uint32_t from, to;
+    uint32_t location, gateway;
     bool totals;
+    const uint32_t *devices; /* borrowed */
+    size_t device_count;
 };
 
 /* 0 or what the function returned, which ends the walk. */

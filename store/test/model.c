@@ -4,10 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LIST_MAX = 200000, SMALL_MAX = 256 };
+enum { LIST_MAX = 200000, SMALL_MAX = 256, SPANS = 3 };
+
+static const uint64_t spans_s[SPANS] = {60, 3600, 86400};
 
 struct row {
-    uint32_t minute, location, device, gateway;
+    uint64_t span_s; /* of its tier */
+    uint32_t bucket, location, device, gateway;
     uint64_t up, down;
 };
 
@@ -40,9 +43,9 @@ struct loc {
 };
 
 struct model {
-    uint64_t now, retain_s, bytes;
+    uint64_t now, bytes, retain_s[SPANS];
     bool settings;
-    uint32_t horizon;
+    uint32_t horizon[SPANS];
     struct row rows[LIST_MAX];
     size_t row_count;
     struct last lasts[SMALL_MAX];
@@ -67,15 +70,15 @@ void model_destroy(struct model *m)
     free(m);
 }
 
-static void add(struct model *m, uint32_t minute, uint32_t location,
-                uint32_t device, uint32_t gateway, uint64_t up, uint64_t down)
+static void add_row(struct model *m, uint64_t span_s, uint32_t bucket,
+                    uint32_t location, uint32_t device, uint32_t gateway,
+                    uint64_t up, uint64_t down)
 {
-    if (minute < m->horizon)
-        return;
     for (size_t i = m->row_count; i-- > 0;) {
         struct row *r = &m->rows[i];
-        if (r->minute == minute && r->location == location &&
-            r->device == device && r->gateway == gateway) {
+        if (r->span_s == span_s && r->bucket == bucket &&
+            r->location == location && r->device == device &&
+            r->gateway == gateway) {
             r->up += up;
             r->down += down;
             return;
@@ -84,7 +87,17 @@ static void add(struct model *m, uint32_t minute, uint32_t location,
     if (m->row_count == LIST_MAX)
         abort();
     m->rows[m->row_count++] =
-        (struct row){minute, location, device, gateway, up, down};
+        (struct row){span_s, bucket, location, device, gateway, up, down};
+}
+
+static void add(struct model *m, uint64_t time_ms, uint32_t location,
+                uint32_t device, uint32_t gateway, uint64_t up, uint64_t down)
+{
+    for (size_t i = 0; i < SPANS; i++) {
+        uint32_t bucket = (uint32_t)(time_ms / 1000 / spans_s[i]);
+        if (bucket >= m->horizon[i])
+            add_row(m, spans_s[i], bucket, location, device, gateway, up, down);
+    }
 }
 
 static struct loc *find_location(struct model *m, uint32_t id)
@@ -228,8 +241,8 @@ static uint32_t find_gap(const struct model *m, uint32_t gateway,
     *first = last + 1;
     if (*end - *first > 1440)
         *first = *end - 1440;
-    if (*first < m->horizon)
-        *first = m->horizon;
+    if (*first < m->horizon[0])
+        *first = m->horizon[0];
     return *first < *end ? *end - *first : 0;
 }
 
@@ -242,8 +255,10 @@ static void add_legacy(struct model *m, uint32_t minute,
     uint32_t first, end;
     uint32_t minutes = find_gap(m, slot->gateway, minute, &first, &end);
     if (minutes == 0 || seen_before / 60000 >= end || minute - end >= 2) {
-        add(m, minute, slot->location, slot->device, slot->gateway, up, down);
-        add(m, minute, slot->location, 0, slot->gateway, up, down);
+        add(m, (uint64_t)minute * 60000, slot->location, slot->device,
+            slot->gateway, up, down);
+        add(m, (uint64_t)minute * 60000, slot->location, 0, slot->gateway, up,
+            down);
         return;
     }
     uint32_t parts = minutes < 60 ? minutes : 60;
@@ -253,8 +268,9 @@ static void add_legacy(struct model *m, uint32_t minute,
         uint64_t d = down / parts + (i < down % parts);
         if (u == 0 && d == 0)
             continue;
-        add(m, at, slot->location, slot->device, slot->gateway, u, d);
-        add(m, at, slot->location, 0, slot->gateway, u, d);
+        add(m, (uint64_t)at * 60000, slot->location, slot->device,
+            slot->gateway, u, d);
+        add(m, (uint64_t)at * 60000, slot->location, 0, slot->gateway, u, d);
     }
 }
 
@@ -271,7 +287,7 @@ static void apply_presence(struct model *m, const struct model_command *c,
         if (h == NULL || h->native || find_location(m, h->location) == NULL)
             continue;
         note_heard(m, id, c->minute);
-        add(m, c->minute, h->location, 0, id, 0, 0);
+        add(m, (uint64_t)c->minute * 60000, h->location, 0, id, 0, 0);
     }
 }
 
@@ -348,38 +364,48 @@ static void apply_batch(struct model *m, const struct model_command *c,
         if (up == 0 && down == 0)
             continue;
         if (native) {
-            add(m, minute, c->location, device, h->id, up, down);
-            add(m, minute, c->location, 0, h->id, up, down);
+            add(m, (uint64_t)minute * 60000, c->location, device, h->id, up,
+                down);
+            add(m, (uint64_t)minute * 60000, c->location, 0, h->id, up, down);
         } else {
             add_legacy(m, minute, old, seen_before, up, down);
         }
     }
     if (!heard)
         return;
-    add(m, minute, c->location, 0, h->id, 0, 0);
+    add(m, (uint64_t)minute * 60000, c->location, 0, h->id, 0, 0);
     if (!native)
         note_heard(m, h->id, minute);
+}
+
+static void expire(struct model *m, size_t tier, uint64_t before_ms)
+{
+    uint64_t span_ms = spans_s[tier] * 1000;
+    uint64_t before = before_ms / span_ms, now = m->now / span_ms;
+    uint64_t kept = m->retain_s[tier] / spans_s[tier];
+    uint32_t *horizon = &m->horizon[tier];
+    if (m->retain_s[tier] == 0 || now == before)
+        return;
+    if (*horizon == 0)
+        *horizon = (uint32_t)(before > kept ? before - kept : 0);
+    for (int i = 0; i < 2; i++)
+        if (*horizon + kept < now)
+            (*horizon)++;
+    size_t left = 0;
+    for (size_t i = 0; i < m->row_count; i++)
+        if (m->rows[i].span_s != spans_s[tier] || m->rows[i].bucket >= *horizon)
+            m->rows[left++] = m->rows[i];
+    m->row_count = left;
 }
 
 static void set_time(struct model *m, uint64_t log_time_ms)
 {
     if (log_time_ms <= m->now)
         return;
-    uint64_t before = m->now / 60000, now = log_time_ms / 60000;
+    uint64_t before_ms = m->now;
     m->now = log_time_ms;
-    uint64_t kept = m->retain_s / 60;
-    if (!m->settings || kept == 0 || before == 0 || now == before)
-        return;
-    if (m->horizon == 0)
-        m->horizon = (uint32_t)(before > kept ? before - kept : 0);
-    for (int i = 0; i < 2; i++)
-        if (m->horizon + kept < now)
-            m->horizon++;
-    size_t left = 0;
-    for (size_t i = 0; i < m->row_count; i++)
-        if (m->rows[i].minute >= m->horizon)
-            m->rows[left++] = m->rows[i];
-    m->row_count = left;
+    for (size_t tier = 0; tier < SPANS && before_ms != 0 && m->settings; tier++)
+        expire(m, tier, before_ms);
 }
 
 static void apply_command(struct model *m, const struct model_command *c,
@@ -402,7 +428,7 @@ static void apply_command(struct model *m, const struct model_command *c,
             break;
         }
         m->settings = true;
-        m->retain_s = c->retain_minute_s;
+        memcpy(m->retain_s, c->retain_s, sizeof m->retain_s);
         break;
     case MODEL_LOCATION_CREATE:
         o->value = m->loc_count + 1;
@@ -467,42 +493,78 @@ static struct series *series_of(struct answer *out, uint32_t id)
     return s;
 }
 
+static bool is_asked(const struct query *q, const struct row *r)
+{
+    bool found = q->device_count == 0;
+    for (size_t i = 0; i < q->device_count; i++)
+        found |= q->devices[i] == r->device;
+    return found && (q->location == 0 || r->location == q->location) &&
+           (q->gateway == 0 || r->gateway == q->gateway);
+}
+
+/* Who was heard when, by gateway or by location; place 0: anyone. */
+static bool *hearing_of(const struct model *m, const struct query *q,
+                        size_t buckets)
+{
+    bool *heard = calloc(SMALL_MAX * buckets, 1);
+    uint32_t first = (uint32_t)(q->from_s / q->resolution);
+    for (size_t i = 0; i < m->row_count; i++) {
+        const struct row *r = &m->rows[i];
+        if (r->span_s != q->resolution || r->device != 0 || r->bucket < first ||
+            r->bucket >= first + buckets ||
+            (q->location != 0 && r->location != q->location) ||
+            (q->gateway != 0 && r->gateway != q->gateway))
+            continue;
+        uint32_t who = q->by == BY_GATEWAY ? r->gateway : r->location;
+        heard[who * buckets + r->bucket - first] = true;
+        heard[r->bucket - first] = true;
+    }
+    return heard;
+}
+
+static void look_who_was_heard(struct answer *out, struct series *s,
+                               const bool *heard, uint32_t who)
+{
+    for (size_t b = 0; b < out->bucket_count; b++)
+        s->points[b].observed |= heard[who * out->bucket_count + b];
+}
+
 void model_query(const struct model *m, const struct query *q,
                  struct answer *out)
 {
-    *out = (struct answer){.from_s = q->from_s,
-                           .log_time_ms = m->now,
-                           .bucket_count = (q->to_s - q->from_s) / 60};
+    *out =
+        (struct answer){.from_s = q->from_s,
+                        .log_time_ms = m->now,
+                        .bucket_count = (q->to_s - q->from_s) / q->resolution};
     out->series = calloc(SMALL_MAX, sizeof *out->series);
-    uint32_t first = (uint32_t)(q->from_s / 60);
-    /* A device's minute is known when its location was heard in it. */
-    bool *heard = calloc((m->loc_count + 1) * out->bucket_count, 1);
-    for (size_t i = 0; i < m->row_count; i++) {
-        const struct row *r = &m->rows[i];
-        if (r->device == 0 && r->minute >= first &&
-            r->minute < first + out->bucket_count)
-            heard[r->location * out->bucket_count + r->minute - first] = true;
-    }
+    uint32_t first = (uint32_t)(q->from_s / q->resolution);
+    bool of_devices = q->by == BY_DEVICE || q->device_count > 0;
+    bool found = false;
+    bool *heard = hearing_of(m, q, out->bucket_count);
     if (q->by == BY_NONE)
         series_of(out, q->location);
     for (size_t i = 0; i < m->row_count; i++) {
         const struct row *r = &m->rows[i];
-        if (r->minute < first || r->minute >= first + out->bucket_count ||
-            (q->location != 0 && r->location != q->location) ||
-            (r->device == 0) != (q->by != BY_DEVICE))
+        if (r->span_s != q->resolution || r->bucket < first ||
+            r->bucket >= first + out->bucket_count ||
+            (r->device == 0) == of_devices || !is_asked(q, r))
             continue;
-        uint32_t id = q->by == BY_NONE      ? q->location
-                      : q->by == BY_GATEWAY ? r->gateway
-                                            : r->device;
-        struct series *s = series_of(out, id);
+        found = true;
+        struct series *s = series_of(out, q->by == BY_NONE      ? q->location
+                                          : q->by == BY_GATEWAY ? r->gateway
+                                                                : r->device);
+        struct point *p = &s->points[r->bucket - first];
         s->upload += r->up;
         s->download += r->down;
-        s->points[r->minute - first].upload += r->up;
-        s->points[r->minute - first].download += r->down;
-        s->points[r->minute - first].observed = true;
-        for (uint32_t b = 0; q->by == BY_DEVICE && b < out->bucket_count; b++)
-            s->points[b].observed |= heard[r->location * out->bucket_count + b];
+        p->upload += r->up;
+        p->download += r->down;
+        p->observed = true;
+        if (of_devices)
+            look_who_was_heard(out, s, heard,
+                               q->by == BY_GATEWAY ? r->gateway : r->location);
     }
+    if (of_devices && q->by == BY_NONE && !found)
+        look_who_was_heard(out, &out->series[0], heard, 0);
     free(heard);
     out->series_total = out->series_count;
     qsort(out->series, out->series_count, sizeof *out->series, by_size);

@@ -1,7 +1,8 @@
-/* The store's model in tests: the simple row design. One list of cells, one of
- * last samples, no open minutes, no blocks, no file: a few plain loops that say
- * what the rules mean, written without a look at the store. Same commands in,
- * same answers out. No thread. */
+/* The store's model in tests: the simple row design. One list of cells, each
+ * counted into every tier at once, one of last samples, no open minutes, no
+ * blocks, no file: a few plain loops that say what the rules mean, written
+ * without a look at the store. Same commands in, same answers out. No thread.
+ */
 #pragma once
 
 #include "store/query.h"
@@ -40,7 +41,7 @@ struct model_command {
     unsigned identity;         /* of the gateway, a number */
     uint64_t session, sequence, sampled_ms, machine, address;
     bool has_machine, accept_unknown;
-    uint64_t retain_minute_s;
+    uint64_t retain_s[3]; /* of minutes, hours, days */
     unsigned key;
     uint32_t minute; /* that a presence speaks of */
     size_t gateway_count;

@@ -132,7 +132,9 @@ static void encode_command(const struct model_command *c, struct buf *out)
 {
     struct settings_spec settings = {.cluster_id = {1, 2, 3},
                                      .gateway_secret = "secret",
-                                     .retain_minute_s = c->retain_minute_s};
+                                     .retain_minute_s = c->retain_s[0],
+                                     .retain_hour_s = c->retain_s[1],
+                                     .retain_day_s = c->retain_s[2]};
     struct device_spec device = {.kind = DEVICE_USER, .name = "d", .user = "u"};
     switch (c->kind) {
     case MODEL_NATIVE:

@@ -50,8 +50,10 @@ static uint64_t time_of_sample(struct scenario *s)
     uint64_t dice = scenario_random(s, 100);
     if (dice < 75)
         return s->now - scenario_random(s, 20000);
-    if (dice < 95)
+    if (dice < 93)
         return s->now - scenario_random(s, 3 * 3600000);
+    if (dice < 95)
+        return s->now - scenario_random(s, (uint64_t)4 * 86400000);
     if (dice < 98)
         return s->now + scenario_random(s, 600000);
     return scenario_random(s, 2) * 30000;
@@ -174,7 +176,7 @@ static void make_command(struct scenario *s, struct model_command *c)
         c->location = 3;
     } else if (dice < 935) {
         c->kind = MODEL_SETTINGS;
-        c->retain_minute_s = 60;
+        c->retain_s[0] = 60;
     } else if (dice < 965) {
         c->kind = MODEL_DIGEST;
     }
@@ -184,8 +186,9 @@ static void set_scene(struct scenario *s, struct model_step *step)
 {
     if (s->steps == 1) {
         step->count = 4;
-        step->commands[0] = (struct model_command){.kind = MODEL_SETTINGS,
-                                                   .retain_minute_s = 6 * 3600};
+        step->commands[0] = (struct model_command){
+            .kind = MODEL_SETTINGS,
+            .retain_s = {6 * 3600, 20 * 3600, 3 * 86400}};
         for (size_t i = 1; i < 4; i++)
             step->commands[i] = (struct model_command){
                 .kind = MODEL_LOCATION_CREATE, .accept_unknown = i == 1};

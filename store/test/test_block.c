@@ -20,7 +20,7 @@ static struct bytes key_of(const struct block_writer *w, size_t size)
 static struct cell cell_at(uint32_t device, uint32_t gateway, uint64_t up,
                            uint64_t down)
 {
-    return (struct cell){.minute = 28333333,
+    return (struct cell){.bucket = 28333333,
                          .location = 7,
                          .device = device,
                          .gateway = gateway,
@@ -150,6 +150,9 @@ static struct slot slot_at(uint32_t device, uint32_t gateway, uint64_t seed)
                   .download = seed,
                   .minute = 29,
                   .used = seed % 3 == 0}},
+        .partial = {{.upload = seed * 5, .download = 3}, {.upload = 1}},
+        .partial_used = {seed % 5 == 0, seed % 2 == 0},
+        .connected_s = seed % 7 == 0 ? 0 : seed,
     };
 }
 
@@ -162,6 +165,14 @@ static void assert_slot(const struct slot *got, const struct slot *want)
     assert_int_equal(got->last.time_ms, want->last.time_ms);
     assert_int_equal(got->last.origin, want->last.origin);
     assert_int_equal(got->seen_ms, want->seen_ms);
+    assert_int_equal(got->connected_s, want->connected_s);
+    for (size_t i = 0; i < PARTIALS; i++) {
+        assert_int_equal(got->partial_used[i], want->partial_used[i]);
+        if (!want->partial_used[i])
+            continue;
+        assert_int_equal(got->partial[i].upload, want->partial[i].upload);
+        assert_int_equal(got->partial[i].download, want->partial[i].download);
+    }
     for (size_t i = 0; i < 2; i++) {
         assert_int_equal(got->open[i].used, want->open[i].used);
         if (!want->open[i].used)
@@ -238,8 +249,8 @@ static void damage_to_a_checkpoint_is_an_error_or_slots_in_order(void **state)
     block_writer_deinit(&w);
 }
 
-/* Golden bytes of format 1: a change here needs a new format number. */
-static void the_bytes_of_format_1_are_these(void **state)
+/* Golden bytes of format 2: a change here needs a new format number. */
+static void the_bytes_of_format_2_are_these(void **state)
 {
     (void)state;
     struct block_writer w = {0};
@@ -261,16 +272,20 @@ static void the_bytes_of_format_1_are_these(void **state)
                                  .time_ms = 60001,
                                  .origin = 0x0102030405060708},
                         .seen_ms = 60000,
-                        .open[1] = {6, 7, 1, true}};
+                        .connected_s = 58,
+                        .open[1] = {6, 7, 1, true},
+                        .partial[1] = {8, 9},
+                        .partial_used[1] = true};
     checkpoint_start(&w, 60000, &slot);
-    const uint8_t checkpoint[] = {1, 0xe0, 0xd4, 0x03, 0, 0, 8, 7, 6, 5, 4, 3,
-                                  2, 1,    4,    5,    2, 1, 0, 2, 1, 6, 7};
+    const uint8_t checkpoint[] = {1, 0xe0, 0xd4, 0x03, 0, 0, 8, 7, 6,
+                                  5, 4,    3,    2,    1, 4, 5, 2, 1,
+                                  0, 26,   0,    6,    7, 8, 9, 4};
     assert_int_equal(w.value.size, sizeof checkpoint);
     assert_memory_equal(w.value.data, checkpoint, sizeof checkpoint);
     block_writer_deinit(&w);
     uint8_t total_key[TOTAL_KEY_SIZE];
-    total_key_put(total_key, 1, 2, 3);
-    assert_memory_equal(total_key, "\1\0\0\0\1\0\0\0\2\0\0\0\3", 13);
+    total_key_put(total_key, TIER_DAY, 1, 2, 3);
+    assert_memory_equal(total_key, "\3\0\0\0\1\0\0\0\2\0\0\0\3", 13);
 }
 
 static void a_meta_record_survives_and_every_flipped_bit_is_seen(void **state)
@@ -280,7 +295,7 @@ static void a_meta_record_survives_and_every_flipped_bit_is_seen(void **state)
                         .applied_term = 6,
                         .log_time_ms = 7,
                         .generation = 8,
-                        .horizon = 9,
+                        .horizon = {9, 12, 13},
                         .cluster_id = {10, 11}};
     uint8_t raw[META_SIZE];
     meta_put(raw, &meta);
@@ -292,7 +307,7 @@ static void a_meta_record_survives_and_every_flipped_bit_is_seen(void **state)
     meta_put(again, &back);
     assert_memory_equal(again, raw, sizeof raw);
     assert_int_equal(back.applied_index, 5);
-    assert_int_equal(back.horizon, 9);
+    assert_int_equal(back.horizon[TIER_DAY], 13);
     for (size_t bit = 0; bit < META_SIZE * 8; bit++) {
         raw[bit / 8] ^= (uint8_t)(1u << bit % 8);
         assert_int_equal(meta_get(stored, &back, &e), ERR_CORRUPT);
@@ -312,7 +327,7 @@ int main(void)
         cmocka_unit_test(a_block_without_rows_is_damaged),
         cmocka_unit_test(slots_come_back_from_a_checkpoint_block),
         cmocka_unit_test(damage_to_a_checkpoint_is_an_error_or_slots_in_order),
-        cmocka_unit_test(the_bytes_of_format_1_are_these),
+        cmocka_unit_test(the_bytes_of_format_2_are_these),
         cmocka_unit_test(a_meta_record_survives_and_every_flipped_bit_is_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

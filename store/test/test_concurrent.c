@@ -18,6 +18,7 @@
 enum { STEPS = 1500, READERS = 4, GATEWAYS = 4 };
 
 #define T0 ((uint64_t)1700000040000)
+#define D0 (T0 / 86400000 * 86400000)
 
 struct shared {
     struct replica replica;
@@ -36,11 +37,13 @@ struct reader_thread {
 static void *read_on(void *arg)
 {
     struct reader_thread *r = arg;
+    static const enum query_resolution tiers[] = {BY_MINUTE, BY_HOUR, BY_DAY};
     uint64_t last_index = 0;
+    size_t turn = 0;
     do {
-        struct query q = {.from_s = T0 / 1000 - 7200,
-                          .to_s = T0 / 1000 + 8 * 3600,
-                          .resolution = BY_MINUTE,
+        struct query q = {.from_s = D0 / 1000 - 86400,
+                          .to_s = D0 / 1000 + 2 * 86400,
+                          .resolution = tiers[turn++ % 3],
                           .by = r->by};
         struct answer a;
         struct errmsg e;

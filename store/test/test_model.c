@@ -16,7 +16,12 @@
 
 #include <cmocka.h>
 
-enum { LOG_MAX = 20000, WINDOW_MINUTES = 400 };
+enum {
+    LOG_MAX = 20000,
+    WINDOW_MINUTES = 400,
+    WINDOW_HOURS = 100,
+    WINDOW_DAYS = 60,
+};
 
 struct logged {
     uint64_t index;
@@ -45,10 +50,10 @@ static void compare_series(const struct fixture *f, const struct query *q,
         if (g->upload != w->upload || g->download != w->download ||
             g->observed != w->observed)
             fail_msg("seed %" PRIu64 " step %zu: location %u by %d series %u "
-                     "minute %" PRIu64 ": %" PRIu64 "/%" PRIu64
+                     "bucket %" PRIu64 ": %" PRIu64 "/%" PRIu64
                      "%s, the model says %" PRIu64 "/%" PRIu64 "%s",
                      f->seed, f->step, q->location, (int)q->by, got->id,
-                     q->from_s / 60 + b, g->upload, g->download,
+                     q->from_s / q->resolution + b, g->upload, g->download,
                      g->observed ? "" : " (null)", w->upload, w->download,
                      w->observed ? "" : " (null)");
     }
@@ -95,15 +100,37 @@ static void compare_presence(void *arg, const struct presence *got)
     assert_string_equal(got->endpoint, want.endpoint);
 }
 
+/* Only some devices, or one gateway. */
+static void compare_filtered(const struct fixture *f, const struct replica *r,
+                             struct query q)
+{
+    static const uint32_t devices[] = {1, 2, 3, 5, 7, 11};
+    q.gateway = f->step % 3 == 0 ? (uint32_t)(f->step % 12) + 1 : 0;
+    q.devices = devices + f->step % 5;
+    q.device_count = f->step % 2 == 0 || q.gateway == 0 ? 2 : 0;
+    compare_query(f, r, &q);
+}
+
+static void compare_tier(const struct fixture *f, const struct replica *r,
+                         enum query_resolution resolution, uint64_t buckets)
+{
+    uint64_t now = model_log_time_ms(f->model) / 1000 / resolution;
+    struct query q = {.from_s = (now - buckets) * resolution,
+                      .to_s = (now + 2) * resolution,
+                      .resolution = resolution};
+    for (q.location = 0; q.location <= 3; q.location++)
+        for (q.by = BY_NONE; q.by <= BY_DEVICE; q.by++) {
+            compare_query(f, r, &q);
+            if (q.location == f->step % 4)
+                compare_filtered(f, r, q);
+        }
+}
+
 static void compare_all(const struct fixture *f, const struct replica *r)
 {
-    uint64_t now = model_log_time_ms(f->model) / 60000;
-    struct query q = {.from_s = (now - WINDOW_MINUTES) * 60,
-                      .to_s = (now + 2) * 60,
-                      .resolution = BY_MINUTE};
-    for (q.location = 0; q.location <= 3; q.location++)
-        for (q.by = BY_NONE; q.by <= BY_DEVICE; q.by++)
-            compare_query(f, r, &q);
+    compare_tier(f, r, BY_MINUTE, WINDOW_MINUTES);
+    compare_tier(f, r, BY_HOUR, WINDOW_HOURS);
+    compare_tier(f, r, BY_DAY, WINDOW_DAYS);
     struct presence_check check = {.fixture = f};
     assert_int_equal(query_presence(r->store, 0, compare_presence, &check), 0);
     assert_int_equal(check.count, model_slot_count(f->model));

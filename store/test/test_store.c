@@ -75,8 +75,8 @@ static int set_up(void **state)
         return -1;
     replica_init(&w->replica);
     struct model_step step = {.log_time_ms = T0, .count = 4};
-    step.commands[0] =
-        (struct model_command){.kind = MODEL_SETTINGS, .retain_minute_s = 3600};
+    step.commands[0] = (struct model_command){
+        .kind = MODEL_SETTINGS, .retain_s = {3600, 5 * 3600, 4 * 86400}};
     step.commands[1] = (struct model_command){.kind = MODEL_LOCATION_CREATE};
     step.commands[2] =
         (struct model_command){.kind = MODEL_DEVICE_CREATE, .key = 1};
@@ -101,13 +101,15 @@ static void reopen(struct world *w)
     replica_open(&w->replica);
 }
 
-/* Upload of the location in the minute that begins at @ms; -1 for null. */
-static int64_t upload_at(struct world *w, uint64_t ms)
+/* Upload of the location in the bucket that @ms is in; -1 for null. */
+static int64_t upload_in(struct world *w, enum query_resolution resolution,
+                         uint64_t ms)
 {
+    uint64_t bucket = ms / 1000 / resolution;
     struct query q = {.location = 1,
-                      .from_s = ms / 60000 * 60,
-                      .to_s = ms / 60000 * 60 + 60,
-                      .resolution = BY_MINUTE};
+                      .from_s = bucket * resolution,
+                      .to_s = (bucket + 1) * resolution,
+                      .resolution = resolution};
     struct answer a;
     struct errmsg e;
     if (query_run(w->replica.store, &q, &a, &e) != 0)
@@ -117,6 +119,11 @@ static int64_t upload_at(struct world *w, uint64_t ms)
                          : -1;
     answer_deinit(&a);
     return upload;
+}
+
+static int64_t upload_at(struct world *w, uint64_t ms)
+{
+    return upload_in(w, BY_MINUTE, ms);
 }
 
 static struct store_status status_of(struct world *w)
@@ -228,15 +235,25 @@ static void a_damaged_meta_record_is_refused(void **state)
 static void a_newer_format_is_refused_as_newer(void **state)
 {
     struct world *w = *state;
-    /* format 2, and XXH64 of the four bytes */
-    const uint8_t raw[12] = {2, 0, 0, 0};
-    uint8_t record[12];
-    memcpy(record, raw, sizeof raw);
-    le64_put(record + 4, 0x277af360cedcb29eu);
+    /* the format, and XXH64 of the four bytes */
+    uint8_t record[12] = {STORE_FORMAT + 1};
+    le64_put(record + 4, 0xb96bf0ae1e7fb2bfu);
     put_raw(w, "meta", meta_key, (struct bytes){record, sizeof record});
     struct errmsg e;
     assert_int_equal(open_at(w->replica.path, &e), ERR_NEWER);
     assert_non_null(strstr(e.text, "upgrade"));
+}
+
+static void an_older_format_is_refused_with_advice(void **state)
+{
+    struct world *w = *state;
+    uint8_t record[12] = {1};
+    le64_put(record + 4, 0xf42f94001fcb5351u);
+    put_raw(w, "meta", meta_key, (struct bytes){record, sizeof record});
+    struct errmsg e;
+    assert_int_equal(open_at(w->replica.path, &e), ERR_CORRUPT);
+    assert_non_null(strstr(e.text, "format 1"));
+    assert_non_null(strstr(e.text, "remove"));
 }
 
 static void a_damaged_checkpoint_is_refused_with_its_place(void **state)
@@ -531,6 +548,123 @@ static void a_stale_retry_does_not_become_a_baseline(void **state)
     assert_int_equal(upload_at(w, T0 + days_31), 0); /* not 400 */
 }
 
+/* --- hours and days ---------------------------------------------------------
+ */
+
+#define HOUR ((uint64_t)3600000)
+#define DAY (24 * HOUR)
+#define H0 ((uint64_t)1700006400000) /* the beginning of a day */
+
+static void an_hour_is_what_closed_and_what_is_open_of_it(void **state)
+{
+    struct world *w = *state;
+    (void)report(w, H0, H0, 1, 100);
+    (void)report(w, H0 + 1000, H0 + 1000, 2, 110);
+    assert_int_equal(upload_in(w, BY_HOUR, H0), 10); /* an open minute */
+    tick(w, H0 + 120000);
+    replica_flush(&w->replica);
+    assert_int_equal(upload_in(w, BY_HOUR, H0), 10); /* a closed one */
+    (void)report(w, H0 + 120000, H0 + 120000, 3, 130);
+    (void)report(w, H0 + 120000, H0 + 60000, 4, 130);
+    assert_int_equal(upload_in(w, BY_HOUR, H0), 30); /* one of each */
+    replica_flush(&w->replica);
+    reopen(w);
+    (void)report(w, H0 + 240000, H0 + 121000, 5, 170); /* late */
+    assert_int_equal(upload_in(w, BY_HOUR, H0), 70);
+    assert_int_equal(upload_in(w, BY_DAY, H0), 70);
+    tick(w, H0 + HOUR + 9999);
+    replica_flush(&w->replica);
+    assert_int_equal(upload_in(w, BY_HOUR, H0), 70);
+    tick(w, H0 + HOUR + 10000); /* it closes */
+    replica_flush(&w->replica);
+    reopen(w);
+    assert_int_equal(upload_in(w, BY_HOUR, H0), 70);
+    assert_int_equal(upload_in(w, BY_HOUR, H0 + HOUR), -1);
+    assert_int_equal(upload_in(w, BY_DAY, H0), 70);
+    /* Late for the hour, not for its day. */
+    (void)report(w, H0 + HOUR + 30000, H0 + 122000, 6, 171);
+    assert_int_equal(upload_in(w, BY_HOUR, H0), 71);
+    replica_flush(&w->replica);
+    tick(w, H0 + 3 * DAY);
+    replica_flush(&w->replica);
+    reopen(w);
+    assert_int_equal(upload_in(w, BY_HOUR, H0), 71);
+    assert_int_equal(upload_in(w, BY_DAY, H0), 71);
+}
+
+static void an_idle_gateway_marks_the_hour_and_the_day_too(void **state)
+{
+    struct world *w = *state;
+    (void)report(w, H0, H0, 1, 100);
+    for (uint64_t i = 0; i < 2; i++) {
+        assert_int_equal(upload_in(w, BY_HOUR, H0), 0);
+        assert_int_equal(upload_in(w, BY_DAY, H0), 0);
+        assert_int_equal(upload_in(w, BY_HOUR, H0 + HOUR), -1);
+        tick(w, H0 + (i == 0 ? HOUR / 2 : 2 * DAY));
+        replica_flush(&w->replica);
+        reopen(w);
+    }
+}
+
+static void a_sample_too_late_for_its_minute_counts_in_its_hour(void **state)
+{
+    struct world *w = *state;
+    (void)report(w, H0, H0, 1, 100);
+    for (uint64_t m = 1; m <= 180; m++)
+        tick(w, H0 + m * 60000);
+    (void)report(w, H0 + 3 * HOUR, H0, 2, 150); /* minutes live an hour */
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(upload_at(w, H0), -1);
+        assert_int_equal(upload_in(w, BY_HOUR, H0), 50);
+        assert_int_equal(upload_in(w, BY_DAY, H0), 50);
+        replica_flush(&w->replica);
+        reopen(w);
+    }
+}
+
+static void every_tier_expires_as_its_own_time_passes(void **state)
+{
+    struct world *w = *state;
+    (void)report(w, H0, H0, 1, 100);
+    (void)report(w, H0, H0, 2, 150);
+    for (uint64_t h = 1; h <= 5; h++)
+        tick(w, H0 + h * HOUR);
+    replica_flush(&w->replica);
+    assert_int_equal(upload_in(w, BY_HOUR, H0), 50);
+    tick(w, H0 + 6 * HOUR);
+    assert_int_equal(upload_in(w, BY_HOUR, H0), -1);
+    replica_flush(&w->replica);
+    reopen(w);
+    assert_int_equal(upload_in(w, BY_HOUR, H0), -1);
+    assert_int_equal(upload_in(w, BY_DAY, H0), 50);
+    for (uint64_t d = 1; d <= 4; d++)
+        tick(w, H0 + d * DAY);
+    replica_flush(&w->replica);
+    assert_int_equal(upload_in(w, BY_DAY, H0), 50);
+    tick(w, H0 + 5 * DAY);
+    replica_flush(&w->replica);
+    reopen(w);
+    assert_int_equal(upload_in(w, BY_DAY, H0), -1);
+}
+
+static void
+a_clock_that_jumps_a_year_expires_two_buckets_of_a_tier(void **state)
+{
+    struct world *w = *state;
+    /* The horizons are five hours and four days behind then. */
+    for (uint64_t h = 0; h <= 24; h++)
+        tick(w, H0 + h * HOUR);
+    for (uint64_t i = 0; i <= 5; i++)
+        (void)report(w, H0 + DAY + i * HOUR, H0 + DAY + i * HOUR, i + 1,
+                     100 * (i + 1));
+    tick(w, H0 + 366 * DAY);
+    replica_flush(&w->replica);
+    assert_int_equal(upload_in(w, BY_HOUR, H0 + DAY + HOUR), -1);
+    for (uint64_t i = 2; i <= 5; i++)
+        assert_int_equal(upload_in(w, BY_HOUR, H0 + DAY + i * HOUR), 100);
+    assert_int_equal(upload_in(w, BY_DAY, H0 + DAY), 500);
+}
+
 /* --- defguard's gateways: presence and spreading ----------------------------
  */
 
@@ -809,7 +943,8 @@ static void ranges_that_make_no_sense_are_refused(void **state)
         {.from_s = 61, .to_s = 120, .resolution = BY_MINUTE},
         {.from_s = 60, .to_s = 121, .resolution = BY_MINUTE},
         {.from_s = 0, .to_s = 60 * 11001, .resolution = BY_MINUTE},
-        {.from_s = 0, .to_s = 3600, .resolution = (enum query_resolution)3600},
+        {.from_s = 0, .to_s = 120, .resolution = (enum query_resolution)120},
+        {.from_s = 60, .to_s = 7200, .resolution = BY_HOUR},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         struct answer a;
@@ -862,6 +997,7 @@ int main(void)
         CASE(a_store_in_use_is_refused),
         CASE(a_damaged_meta_record_is_refused),
         CASE(a_newer_format_is_refused_as_newer),
+        CASE(an_older_format_is_refused_with_advice),
         CASE(a_damaged_checkpoint_is_refused_with_its_place),
         CASE(an_address_without_a_slot_is_refused),
         CASE(an_index_is_applied_once),
@@ -877,6 +1013,11 @@ int main(void)
         CASE(log_time_never_goes_back),
         CASE(a_clock_that_jumps_a_year_expires_two_minutes),
         CASE(minutes_expire_one_by_one_as_time_passes),
+        CASE(an_hour_is_what_closed_and_what_is_open_of_it),
+        CASE(an_idle_gateway_marks_the_hour_and_the_day_too),
+        CASE(a_sample_too_late_for_its_minute_counts_in_its_hour),
+        CASE(every_tier_expires_as_its_own_time_passes),
+        CASE(a_clock_that_jumps_a_year_expires_two_buckets_of_a_tier),
         CASE(a_slot_is_forgotten_after_thirty_days),
         CASE(a_stale_retry_does_not_become_a_baseline),
         CASE(an_idle_gateway_that_is_heard_makes_a_zero),
