@@ -105,3 +105,12 @@ uint64_t count_handshake(uint64_t handshake_s, uint64_t log_time_ms)
     uint64_t latest = log_time_ms / 1000 + HANDSHAKE_AHEAD_MAX_S;
     return handshake_s < latest ? handshake_s : latest;
 }
+
+uint64_t count_connected(uint64_t since_s, uint64_t before_s,
+                         uint64_t handshake_s, uint32_t threshold_s)
+{
+    bool goes_on =
+        since_s != 0 && handshake_s >= since_s &&
+        (handshake_s <= before_s || handshake_s - before_s <= threshold_s);
+    return goes_on ? since_s : handshake_s;
+}

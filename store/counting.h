@@ -55,3 +55,9 @@ enum verdict count_legacy(const struct sample *stored,
 /* A handshake as it is stored: a gateway whose clock runs ahead must not lock
  * its peers until that time comes. */
 uint64_t count_handshake(uint64_t handshake_s, uint64_t log_time_ms);
+
+/* Since when a peer has been connected without a break, in Unix s; 0: it is
+ * not. @since_s: as stored, beside the handshake @before_s (0: none). A break
+ * is more than the location's threshold between two handshakes. */
+uint64_t count_connected(uint64_t since_s, uint64_t before_s,
+                         uint64_t handshake_s, uint32_t threshold_s);

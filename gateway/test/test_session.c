@@ -304,6 +304,37 @@ static void an_unsent_beginning_survives_a_full_spool(void **state)
     assert_true(cluster.peers['b'].counted_upload == 7);
 }
 
+/* --- a restored cluster --------------------------------------------------- */
+
+/* It forgot what was counted after the backup, and counts that again: the sum
+ * of its own history stays what was moved. */
+static void a_restored_cluster_counts_what_it_forgot_once(void **state)
+{
+    (void)state;
+    tick(1, PEERS({'a', 10, 10}));
+    tick(1, PEERS({'a', 15, 10}));
+    drain();
+    struct cluster_model backup = cluster;
+    tick(1, PEERS({'a', 25, 11}, {'b', 4, 0}));
+    tick(1, PEERS({'a', 30, 12}, {'b', 6, 0}));
+    drain();
+    cluster = backup;
+    tick(1, PEERS({'a', 42, 13}, {'b', 9, 0}));
+    enum model_answer answer;
+    uint64_t sequence, number;
+    session_stream_opened(&session);
+    assert_true(send_one(&answer, &sequence, &number));
+    assert_int_equal(answer, MODEL_GAP);
+    assert_int_equal(session_refused(&session, REFUSAL_GAP, number, now_ms),
+                     SESSION_RENEWED);
+    tick(1, PEERS({'a', 50, 14}, {'b', 11, 0}));
+    drain();
+    assert_true(cluster.peers['a'].counted_upload == 40);
+    assert_true(cluster.peers['a'].counted_download == 4);
+    /* Its beginning was counted, and is forgotten: a baseline, as any first. */
+    assert_true(cluster.peers['b'].counted_upload == 0);
+}
+
 /* --- everything at once --------------------------------------------------- */
 
 struct world {
@@ -431,6 +462,7 @@ int main(void)
         CASE(a_session_that_cannot_be_passed_ends_the_agent),
         CASE(a_full_spool_begins_a_new_session_and_loses_no_byte),
         CASE(an_unsent_beginning_survives_a_full_spool),
+        CASE(a_restored_cluster_counts_what_it_forgot_once),
         CASE(whatever_the_network_does_each_byte_counts_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

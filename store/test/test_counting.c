@@ -237,6 +237,77 @@ static void from_zero_counts_in_full_even_if_the_counters_grew(void **state)
     assert_sum(&fresh, 30, 40);
 }
 
+/* --- restarts, clocks, connections ------------------------------------------
+ */
+
+static void an_agent_without_its_spool_goes_on_from_what_is_stored(void **state)
+{
+    (void)state;
+    struct world w = {0};
+    (void)native(&w, 1000, 1, counters(100, 0));
+    (void)native(&w, 1000, 2, counters(130, 0));
+    /* Sampled as number 3 and lost with the spool: 150. */
+    assert_int_equal(native(&w, 2000, 1, counters(170, 0)), OUTCOME_TAKEN);
+    assert_sum(&w, 70, 0);
+}
+
+/* With its spool it sends again what it does not know the fate of. */
+static void an_agent_with_its_spool_goes_on_in_its_session(void **state)
+{
+    (void)state;
+    struct world w = {0};
+    (void)native(&w, 1000, 1, counters(100, 0));
+    (void)native(&w, 1000, 2, counters(130, 0));
+    assert_int_equal(native(&w, 1000, 2, counters(130, 0)), OUTCOME_DUPLICATE);
+    assert_int_equal(native(&w, 1000, 3, counters(150, 0)), OUTCOME_TAKEN);
+    assert_int_equal(native(&w, 1000, 4, counters(170, 0)), OUTCOME_TAKEN);
+    assert_sum(&w, 70, 0);
+}
+
+static void
+a_gateway_clock_that_steps_back_delays_and_loses_nothing(void **state)
+{
+    (void)state;
+    struct world w = {0};
+    (void)legacy(&w, 10, 1, 500, 100, 0);
+    (void)legacy(&w, 11, 1, 500, 110, 0);
+    /* Its clock went back: new handshakes look old until they have passed. */
+    assert_int_equal(legacy(&w, 12, 1, 450, 120, 0), COUNT_STALE);
+    assert_int_equal(legacy(&w, 13, 1, 480, 130, 0), COUNT_STALE);
+    assert_sum(&w, 10, 0);
+    assert_int_equal(legacy(&w, 14, 1, 510, 140, 0), COUNT_DIFFERENCE);
+    assert_sum(&w, 40, 0);
+}
+
+/* A reset that no sample shows, because the counter had passed its old value:
+ * lost by nature, and never more than what was moved. */
+static void a_hidden_reset_of_defguards_counts_too_little(void **state)
+{
+    (void)state;
+    struct world w = {0};
+    (void)legacy(&w, 10, 1, 100, 50, 0);
+    (void)legacy(&w, 20, 1, 200, 80, 0); /* began anew, moved 80 */
+    assert_sum(&w, 30, 0);
+}
+
+static void connected_since_the_handshake_after_the_last_break(void **state)
+{
+    (void)state;
+    enum { THRESHOLD = 300 };
+    assert_int_equal(count_connected(0, 0, 0, THRESHOLD), 0); /* never */
+    assert_int_equal(count_connected(0, 0, 1000, THRESHOLD), 1000);
+    assert_int_equal(count_connected(1000, 1000, 1000, THRESHOLD), 1000);
+    assert_int_equal(count_connected(1000, 1000, 1300, THRESHOLD), 1000);
+    assert_int_equal(count_connected(1000, 1300, 1600, THRESHOLD), 1000);
+    assert_int_equal(count_connected(1000, 1600, 1901, THRESHOLD), 1901);
+    /* A clock that went back; the interface was made anew. */
+    assert_int_equal(count_connected(1000, 1600, 1500, THRESHOLD), 1000);
+    assert_int_equal(count_connected(1000, 1600, 900, THRESHOLD), 900);
+    assert_int_equal(count_connected(1000, 1600, 0, THRESHOLD), 0);
+    /* Of a threshold beyond all times the first one begins it all the same. */
+    assert_int_equal(count_connected(0, 0, 1000, UINT32_MAX), 1000);
+}
+
 /* --- removed -> shortest trace ----------------------------------------------
  */
 
@@ -356,6 +427,13 @@ int main(void)
         cmocka_unit_test(the_first_sample_counts_nothing),
         cmocka_unit_test(a_fall_of_either_counter_counts_both_in_full),
         cmocka_unit_test(from_zero_counts_in_full_even_if_the_counters_grew),
+        cmocka_unit_test(
+            an_agent_without_its_spool_goes_on_from_what_is_stored),
+        cmocka_unit_test(an_agent_with_its_spool_goes_on_in_its_session),
+        cmocka_unit_test(
+            a_gateway_clock_that_steps_back_delays_and_loses_nothing),
+        cmocka_unit_test(a_hidden_reset_of_defguards_counts_too_little),
+        cmocka_unit_test(connected_since_the_handshake_after_the_last_break),
         cmocka_unit_test(
             without_n_equal_1_batch_2_taken_first_would_swallow_batch_1),
         cmocka_unit_test(

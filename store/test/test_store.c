@@ -804,6 +804,70 @@ static void a_gap_longer_than_the_retention_loses_nothing(void **state)
     assert_int_equal(upload_at(w, MINUTE(150)), 100); /* an hour is kept */
 }
 
+/* --- agents: what comes late, what is one device ----------------------------
+ */
+
+/* Three hours of a batch a minute, all at once. (An hour is kept, but log time
+ * makes one step, so that no more than two minutes expire.) */
+static void a_spool_of_hours_keeps_its_shape(void **state)
+{
+    struct world *w = *state;
+    enum { MINUTES = 180 };
+    uint64_t upload = 5000;
+    for (uint64_t m = 0; m < MINUTES; m++) {
+        upload += m;
+        assert_int_equal(report(w, MINUTE(MINUTES), MINUTE(m), m + 1, upload),
+                         OUTCOME_TAKEN);
+        if (m == MINUTES / 2)
+            replica_flush(&w->replica);
+    }
+    for (int flushed = 0; flushed < 2; flushed++) {
+        for (int64_t m = 0; m < MINUTES; m++)
+            assert_int_equal(upload_at(w, MINUTE(m)), m);
+        replica_flush(&w->replica);
+        reopen(w);
+    }
+}
+
+/* Each with counters of its own; one table for both would see resets. */
+static void two_gateways_of_one_device_are_not_subtracted(void **state)
+{
+    struct world *w = *state;
+    for (uint64_t n = 1; n <= 4; n++)
+        for (unsigned gateway = 1; gateway <= 4; gateway++) {
+            bool native = gateway <= 2;
+            struct model_command c = {.kind =
+                                          native ? MODEL_NATIVE : MODEL_LEGACY,
+                                      .location = 1,
+                                      .identity = gateway,
+                                      .session = 1,
+                                      .sequence = n,
+                                      .sampled_ms = T0,
+                                      .address = gateway,
+                                      .peer_count = 1};
+            c.peers[0] = (struct model_peer){.device = 1,
+                                             .upload = gateway * 1000000 + n,
+                                             .handshake = T0 / 1000 + n,
+                                             .rec_ms = T0};
+            apply_one(w, T0, c);
+        }
+    assert_int_equal(upload_at(w, T0), 4 * 3);
+    assert_int_equal(status_of(w).counters.resets, 0);
+}
+
+/* A sample that a gateway sent to one node comes again through others, late and
+ * out of order, of both kinds of gateways. */
+static void what_is_resent_through_other_nodes_counts_once(void **state)
+{
+    struct world *w = *state;
+    for (int round = 0; round < 3; round++)
+        for (uint64_t n = 1; n <= 5; n++) {
+            (void)report(w, T0, T0, n, 100 * n);
+            sample(w, T0 + n * 1000, 1000 * n);
+        }
+    assert_int_equal(upload_at(w, T0), 400 + 4000);
+}
+
 /* --- many devices -----------------------------------------------------------
  */
 
@@ -1020,6 +1084,9 @@ int main(void)
         CASE(a_clock_that_jumps_a_year_expires_two_buckets_of_a_tier),
         CASE(a_slot_is_forgotten_after_thirty_days),
         CASE(a_stale_retry_does_not_become_a_baseline),
+        CASE(a_spool_of_hours_keeps_its_shape),
+        CASE(two_gateways_of_one_device_are_not_subtracted),
+        CASE(what_is_resent_through_other_nodes_counts_once),
         CASE(an_idle_gateway_that_is_heard_makes_a_zero),
         CASE(a_presence_that_comes_late_marks_nothing),
         CASE(a_presence_of_others_than_defguards_is_passed_over),

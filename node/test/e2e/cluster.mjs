@@ -275,9 +275,9 @@ export class Node {
     }
 
     // Totals since @from: Map of series key → {upload, download}.
-    async totals(by, { location = 'all', from }) {
+    async totals(by, { location = 'all', from, resolution = 'minute' }) {
         const query = new URLSearchParams({
-            location: String(location), by, resolution: 'minute',
+            location: String(location), by, resolution,
             from: new Date(from).toISOString(),
             to: new Date(Date.now() + 120000).toISOString(),
         });

@@ -76,6 +76,9 @@ function moved(peer, rng, ledger) {
 
 // --- our agent --------------------------------------------------------------
 
+// The resolutions in which every byte is kept.
+const TIERS = ['minute'];
+
 const WINDOW = 32; // batches sent and not acknowledged, per stream
 
 export class NativeGateway {
@@ -574,30 +577,36 @@ function difference(what, actual, expected) {
     return lines;
 }
 
-export function expectedTotals(gateways) {
+// What the overview must say, by what it is asked for.
+export function expectedTotals(gateways, location) {
     const devices = new Ledger();
     const byGateway = new Map();
     for (const gateway of gateways) {
         devices.addAll(gateway.expected);
         byGateway.set(gateway.hostname, gateway.expected.total());
     }
-    return { byDevice: devices.byDevice, byGateway };
+    return {
+        device: devices.byDevice,
+        gateway: byGateway,
+        none: new Map([[String(location), devices.total()]]),
+    };
 }
 
-// Every running node answers exactly what the gateways moved.
+// Every running node answers exactly what the gateways of a location moved: no
+// tier and no view of it has a byte more or less.
 export async function assertExact(cluster, gateways, { from, location }) {
-    const expected = expectedTotals(gateways);
+    const expected = expectedTotals(gateways, location);
     for (const node of cluster.running) {
         let wrong = [];
         const compare = async () => {
-            wrong = [
-                ...difference('device',
-                    await node.totals('device', { from, location }),
-                    expected.byDevice),
-                ...difference('gateway',
-                    await node.totals('gateway', { from, location }),
-                    expected.byGateway),
-            ];
+            wrong = [];
+            for (const resolution of TIERS) {
+                for (const [by, totals] of Object.entries(expected)) {
+                    wrong.push(...difference(`by ${resolution}, ${by}`,
+                        await node.totals(by, { from, location, resolution }),
+                        totals));
+                }
+            }
             return wrong.length === 0;
         };
         // A follower may be a moment behind what was acknowledged.

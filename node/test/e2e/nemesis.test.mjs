@@ -1,16 +1,25 @@
-// A random schedule of faults, HOLDFAST_FAULTS times: one to three at once of
-// partitions, one-way cuts, lost packets, frozen and killed nodes; a killed
-// node may stay away until the end of its round. HOLDFAST_SEED repeats a run's
-// choices.
+// Random faults: partitions, one-way cuts, lost packets, frozen and killed
+// nodes; after each round everything heals and the books must balance: bytes
+// into the gateways = bytes in the buckets of every tier, by device, gateway
+// and location, on every node. HOLDFAST_SEED repeats a run's choices.
+//   HOLDFAST_FAULTS=6        rounds of one to three faults at once (the default)
+//   HOLDFAST_SCHEDULES=10 HOLDFAST_SCHEDULE_SECONDS=60
+//                            instead: rounds of one fault after the other, for
+//                            so long, none healed but by another fault
 import { after, before, describe, test } from 'node:test';
 import { sleep } from './cluster.mjs';
 import { enterLab } from './netlab.mjs';
 import { Ordeal } from './ordeal.mjs';
 
-const FAULTS = Number(process.env.HOLDFAST_FAULTS || 6);
+const SCHEDULES = Number(process.env.HOLDFAST_SCHEDULES || 0);
+const SCHEDULE_MS =
+    1000 * Number(process.env.HOLDFAST_SCHEDULE_SECONDS || 60);
+const FAULTS = SCHEDULES ? 0 : Number(process.env.HOLDFAST_FAULTS || 6);
 const skip = await enterLab(import.meta.url);
 
-describe(`${FAULTS} random faults of five nodes`, { skip }, () => {
+describe(SCHEDULES
+    ? `${SCHEDULES} schedules of ${SCHEDULE_MS / 1000} s for five nodes`
+    : `${FAULTS} random faults of five nodes`, { skip }, () => {
     let ordeal, cluster, rng;
     before(async () => {
         ordeal = await Ordeal.start({ label: 'nemesis' });
@@ -55,18 +64,40 @@ describe(`${FAULTS} random faults of five nodes`, { skip }, () => {
             if (rng.chance(0.5)) for (const node of nodes) node.start();
             return nodes.map((node) => node.name).join(' ');
         },
+        async revive() {
+            const nodes = cluster.nodes.filter((node) => !node.running);
+            for (const node of nodes) node.start();
+            return nodes.map((node) => node.name).join(' ');
+        },
         async heal() {
             await cluster.heal();
             return '';
         },
     };
 
+    const anyFault = async () => {
+        const kind = rng.pick(Object.keys(faults));
+        return `${kind} ${await faults[kind]()}`;
+    };
+
+    for (let round = 1; round <= SCHEDULES; round++) {
+        test(`schedule ${round}`, () => ordeal.through(async () => {
+            const end = Date.now() + SCHEDULE_MS;
+            const told = [];
+            while (Date.now() < end) {
+                told.push(await anyFault());
+                await sleep(Math.min(rng.between(50, 5000),
+                    Math.max(0, end - Date.now())));
+            }
+            console.log(`  ${told.join(', ')}`);
+        }));
+    }
+
     for (let round = 1; round <= FAULTS; round++) {
         test(`fault ${round}`, () => ordeal.through(async () => {
             const told = [];
             for (let i = 1 + rng.below(3); i > 0; i--) {
-                const kind = rng.pick(Object.keys(faults));
-                told.push(`${kind} ${await faults[kind]()}`);
+                told.push(await anyFault());
                 await sleep(rng.between(50, 2000));
             }
             console.log(`  ${told.join(', ')}`);
