@@ -16,8 +16,9 @@ struct batch {
     uint32_t location, gateway;
     bool native;
     uint64_t origin;
-    uint64_t sampled_ms; /* native */
-    uint32_t minute;     /* where growth falls */
+    uint64_t sampled_ms;  /* native */
+    uint32_t threshold_s; /* after which a peer is disconnected */
+    uint32_t minute;      /* where growth falls */
     struct growth total;
     bool heard;             /* something in it is news */
     struct hearing hearing; /* legacy: of its gateway, if it is heard */
@@ -166,6 +167,9 @@ static int store_sample(struct store *s, struct batch *batch, struct slot *slot,
     if (slot == NULL)
         return ERR_NOMEM;
     uint64_t stored_ms = slot->seen_ms;
+    slot->connected_s =
+        count_connected(slot->connected_s, slot->last.handshake_s,
+                        sample->handshake_s, batch->threshold_s);
     slot->last = *sample;
     slot->last.from_zero = false;
     slot->seen_ms = s->log_time_ms;
@@ -343,9 +347,11 @@ int apply_batch(struct store *s, const struct record *record, uint64_t index,
                                     &gateway, outcome);
     if (rc != 0 || outcome->code != OUTCOME_TAKEN)
         return rc;
+    const struct location *l = roster_location(s->roster, gateway->location);
     struct batch batch = {.location = gateway->location,
                           .gateway = gateway->id,
-                          .native = native};
+                          .native = native,
+                          .threshold_s = l->peer_disconnect_threshold_s};
     if (native)
         take_native(s, &head, gateway, &batch, outcome);
     else

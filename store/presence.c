@@ -63,6 +63,7 @@ static void copy_slot(struct presence *out, const struct slot *slot)
                              .device = slot->device,
                              .gateway = slot->gateway,
                              .handshake_s = slot->last.handshake_s,
+                             .connected_s = slot->connected_s,
                              .sampled_ms = slot->last.time_ms,
                              .upload = slot->last.upload,
                              .download = slot->last.download};

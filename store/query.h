@@ -67,6 +67,7 @@ void answer_deinit(struct answer *a);
 struct presence {
     uint32_t location, device, gateway;
     uint64_t handshake_s; /* 0 = never */
+    uint64_t connected_s; /* since then without a break; 0 = it is not */
     uint64_t sampled_ms;
     uint64_t upload, download; /* counters as last reported */
     char endpoint[64];

@@ -16,7 +16,7 @@ struct row {
 
 struct last {
     uint32_t location, device, gateway;
-    uint64_t up, down, handshake, time, origin, seen;
+    uint64_t up, down, handshake, time, origin, seen, connected;
     char endpoint[32];
 };
 
@@ -353,6 +353,11 @@ static void apply_batch(struct model *m, const struct model_command *c,
             continue;
         heard = true;
         uint64_t seen_before = old == NULL ? 0 : old->seen;
+        /* A break is more than the location's 300 s between handshakes. */
+        bool broken = old == NULL || old->connected == 0 ||
+                      new.handshake > old->handshake + 300 ||
+                      new.handshake < old->connected;
+        new.connected = broken ? new.handshake : old->connected;
         if (old == NULL)
             old = &m->lasts[m->last_count++];
         else
@@ -582,6 +587,7 @@ bool model_slot(const struct model *m, uint32_t location, uint32_t device,
                                  .device = device,
                                  .gateway = gateway,
                                  .handshake_s = l->handshake,
+                                 .connected_s = l->connected,
                                  .sampled_ms = l->time,
                                  .upload = l->up,
                                  .download = l->down};

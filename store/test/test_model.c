@@ -96,6 +96,7 @@ static void compare_presence(void *arg, const struct presence *got)
     assert_int_equal(got->upload, want.upload);
     assert_int_equal(got->download, want.download);
     assert_int_equal(got->handshake_s, want.handshake_s);
+    assert_int_equal(got->connected_s, want.connected_s);
     assert_int_equal(got->sampled_ms, want.sampled_ms);
     assert_string_equal(got->endpoint, want.endpoint);
 }

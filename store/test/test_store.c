@@ -698,6 +698,33 @@ static enum outcome_code heard(struct world *w, uint64_t log_time_ms,
 
 #define MINUTE(n) (T0 + (uint64_t)(n)*60000)
 
+static void note_connected(void *arg, const struct presence *p)
+{
+    *(uint64_t *)arg = p->connected_s;
+}
+
+static uint64_t connected_since(struct world *w)
+{
+    uint64_t since = 0;
+    assert_int_equal(
+        query_presence(w->replica.store, 1, note_connected, &since), 0);
+    return since;
+}
+
+static void a_peer_is_connected_since_the_end_of_the_last_break(void **state)
+{
+    struct world *w = *state;
+    sample(w, MINUTE(0), 100);
+    sample(w, MINUTE(4), 110);
+    sample(w, MINUTE(9), 120); /* 300 s: no break yet */
+    assert_int_equal(connected_since(w), T0 / 1000);
+    replica_flush(&w->replica);
+    reopen(w);
+    assert_int_equal(connected_since(w), T0 / 1000);
+    sample(w, MINUTE(9) + 301000, 130);
+    assert_int_equal(connected_since(w), MINUTE(9) / 1000 + 301);
+}
+
 static void an_idle_gateway_that_is_heard_makes_a_zero(void **state)
 {
     struct world *w = *state;
@@ -1087,6 +1114,7 @@ int main(void)
         CASE(a_spool_of_hours_keeps_its_shape),
         CASE(two_gateways_of_one_device_are_not_subtracted),
         CASE(what_is_resent_through_other_nodes_counts_once),
+        CASE(a_peer_is_connected_since_the_end_of_the_last_break),
         CASE(an_idle_gateway_that_is_heard_makes_a_zero),
         CASE(a_presence_that_comes_late_marks_nothing),
         CASE(a_presence_of_others_than_defguards_is_passed_over),
