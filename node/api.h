@@ -54,12 +54,23 @@ extern const struct body_schema settings_schema;
 void api_settings(struct http_request *rq);
 void api_settings_change(struct http_request *rq);
 
+/* api_activity.c */
+void api_activity(struct http_request *rq);
+/* location=: 0 for all. On failure the answer is written. */
+NODISCARD int api_read_location(struct http_request *rq, uint32_t *out);
+
+/* api_connected.c */
+void api_connected(struct http_request *rq);
+
 /* api_overview.c */
 void api_overview(struct http_request *rq);
 
 /* api_stats.c */
 void api_stats(struct http_request *rq);
 void api_stats_of_location(struct http_request *rq);
+
+/* api_stats_users.c */
+void api_stats_users(struct http_request *rq);
 
 /* api_cluster.c */
 void api_cluster(struct http_request *rq);

@@ -2,16 +2,14 @@
  * "HTTP"; the reading itself is store/query.h. See api.h. */
 #include "node/api.h"
 
+#include "node/api_range.h"
+#include "node/user_map.h"
 #include "node/wg_text.h"
-#include "store/query.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum {
-    DEFAULT_RANGE_S = 3600,
-    POINTS_MAX = 2 * 1000 * 1000, /* of one answer, some 100 MB of JSON */
-};
+enum { POINTS_MAX = 2 * 1000 * 1000 }; /* of one answer, some 100 MB of JSON */
 
 enum overview_by {
     OVERVIEW_NONE,
@@ -23,9 +21,15 @@ enum overview_by {
 struct overview {
     struct query query;
     enum overview_by by;
-    uint64_t limit, after;
-    bool totals_only; /* points=0 */
+    uint32_t *devices;     /* owned: what query.devices borrows */
+    struct user_map users; /* by=user */
 };
+
+static void overview_deinit(struct overview *v)
+{
+    free(v->devices);
+    user_map_deinit(&v->users);
+}
 
 /* --- the question --------------------------------------------------------- */
 
@@ -37,63 +41,7 @@ static int refuse(struct http_request *rq, const char *message)
 
 static int read_location(struct http_request *rq, struct overview *v)
 {
-    const char *text = http_param(rq, "location");
-    uint64_t id;
-    if (text == NULL || strcmp(text, "all") == 0)
-        return 0;
-    if (uint_parse(text, UINT32_MAX, &id) != 0 || id == 0)
-        return refuse(rq, "location: must be all or an id");
-    struct roster *r = store_roster(rq->node->store);
-    roster_read_lock(r);
-    bool there = roster_location(r, (uint32_t)id) != NULL;
-    roster_read_unlock(r);
-    if (!there) {
-        http_error(rq, 404, "not_found", "location: not found");
-        return ERR_NOTFOUND;
-    }
-    v->query.location = (uint32_t)id;
-    return 0;
-}
-
-/* [from, to) in whole buckets: from goes down to its bucket's start, to up to
- * its bucket's end. By default the hour that ends with the running minute. */
-static int read_range(struct http_request *rq, struct overview *v)
-{
-    const char *from = http_param(rq, "from"), *to = http_param(rq, "to");
-    uint64_t now_ms = node_now_ms(rq->node), from_ms = 0, to_ms = now_ms;
-    const uint64_t step = BY_MINUTE;
-    if (to != NULL && time_parse(to, &to_ms) != 0)
-        return refuse(rq, "to: must be an RFC 3339 time or Unix seconds");
-    v->query.to_s =
-        (to_ms / 1000 + (to_ms % 1000 != 0) + step - 1) / step * step;
-    if (from == NULL) {
-        v->query.from_s = v->query.to_s > DEFAULT_RANGE_S
-                              ? v->query.to_s - DEFAULT_RANGE_S
-                              : 0;
-    } else {
-        if (time_parse(from, &from_ms) != 0)
-            return refuse(rq, "from: must be an RFC 3339 time or Unix seconds");
-        if (from_ms > now_ms + step * 1000)
-            return refuse(rq, "from: is in the future");
-        v->query.from_s = from_ms / 1000 / step * step;
-    }
-    if (v->query.from_s >= v->query.to_s)
-        return refuse(rq, "from: must be before to");
-    if ((v->query.to_s - v->query.from_s) / step > QUERY_BUCKETS_MAX)
-        return refuse(rq, "from: more than 11000 buckets up to to");
-    return 0;
-}
-
-static int read_resolution(struct http_request *rq, struct overview *v)
-{
-    const char *text = http_param(rq, "resolution");
-    v->query.resolution = BY_MINUTE;
-    if (text == NULL || strcmp(text, "auto") == 0 ||
-        strcmp(text, "minute") == 0)
-        return 0;
-    if (strcmp(text, "hour") == 0 || strcmp(text, "day") == 0)
-        return refuse(rq, "resolution: hours and days are not stored yet");
-    return refuse(rq, "resolution: must be auto, minute, hour or day");
+    return api_read_location(rq, &v->query.location);
 }
 
 static int read_by(struct http_request *rq, struct overview *v)
@@ -105,7 +53,7 @@ static int read_by(struct http_request *rq, struct overview *v)
     } kinds[] = {
         {"none", OVERVIEW_NONE, BY_NONE},
         {"gateway", OVERVIEW_GATEWAY, BY_GATEWAY},
-        {"user", OVERVIEW_USER, BY_DEVICE},
+        {"user", OVERVIEW_USER, BY_GROUP},
         {"device", OVERVIEW_DEVICE, BY_DEVICE},
     };
     const char *text = http_param(rq, "by");
@@ -119,119 +67,150 @@ static int read_by(struct http_request *rq, struct overview *v)
     return refuse(rq, "by: must be none, gateway, user or device");
 }
 
+static int read_range(struct http_request *rq, struct overview *v)
+{
+    struct api_range range;
+    int rv = api_read_range(rq, &range);
+    if (rv != 0)
+        return rv;
+    v->query.from_s = range.from_s;
+    v->query.to_s = range.to_s;
+    v->query.resolution = range.resolution;
+    return 0;
+}
+
 static int read_page(struct http_request *rq, struct overview *v)
 {
     const char *limit = http_param(rq, "limit"),
                *after = http_param(rq, "after");
+    uint64_t count = 0, skipped = 0;
     if (limit != NULL &&
-        (uint_parse(limit, QUERY_SERIES_MAX, &v->limit) != 0 || v->limit == 0))
+        (uint_parse(limit, QUERY_SERIES_MAX, &count) != 0 || count == 0))
         return refuse(rq, "limit: must be a number from 1 to 10000");
-    if (after != NULL && uint_parse(after, UINT32_MAX, &v->after) != 0)
+    if (after != NULL && uint_parse(after, UINT32_MAX, &skipped) != 0)
         return refuse(rq, "after: must be what next said");
     const char *points = http_param(rq, "points");
     if (points != NULL && strcmp(points, "0") != 0 && strcmp(points, "1") != 0)
         return refuse(rq, "points: must be 1, or 0 for totals only");
-    v->totals_only = points != NULL && points[0] == '0';
+    v->query.sums_only = points != NULL && points[0] == '0';
     /* The rest is the next page's, as next says. */
-    uint64_t buckets = (v->query.to_s - v->query.from_s) / BY_MINUTE;
-    uint64_t most = POINTS_MAX / buckets;
-    if (v->limit == 0 || v->limit > most)
-        v->limit = most;
+    uint64_t most = QUERY_SERIES_MAX;
+    uint64_t buckets =
+        (v->query.to_s - v->query.from_s) / (uint64_t)v->query.resolution;
+    if (!v->query.sums_only && most > POINTS_MAX / buckets)
+        most = POINTS_MAX / buckets > 0 ? POINTS_MAX / buckets : 1;
+    v->query.limit = (uint32_t)(count == 0 || count > most ? most : count);
+    v->query.after = (uint32_t)skipped;
     return 0;
 }
 
-/* --- by=user: the devices of each, added up ------------------------------- */
+/* --- filters -------------------------------------------------------------- */
 
-struct user_series {
-    char *user;        /* owned; "" for devices of nobody */
-    struct series sum; /* points owned */
-};
-
-struct user_sums {
-    struct user_series *users; /* owned */
-    size_t count;
-};
-
-static void user_sums_deinit(struct user_sums *u)
+/* gateway=: an id, or a hostname that one gateway of the location has. */
+static int read_gateway(struct http_request *rq, struct overview *v)
 {
-    for (size_t i = 0; i < u->count; i++) {
-        free(u->users[i].user);
-        free(u->users[i].sum.points);
-    }
-    free(u->users);
-}
-
-static int compare_users(const void *a, const void *b)
-{
-    return strcmp(((const struct user_series *)a)->user,
-                  ((const struct user_series *)b)->user);
-}
-
-static int compare_sums(const void *a, const void *b)
-{
-    const struct series *x = &((const struct user_series *)a)->sum;
-    const struct series *y = &((const struct user_series *)b)->sum;
-    uint64_t total_x = x->upload + x->download;
-    uint64_t total_y = y->upload + y->download;
-    if (total_x != total_y)
-        return total_x > total_y ? -1 : 1;
-    return compare_users(a, b);
-}
-
-static char *user_of(struct roster *r, uint32_t device)
-{
-    roster_read_lock(r);
-    const struct device *d = roster_device(r, device);
-    char *user = strdup(d != NULL ? d->user : "");
-    roster_read_unlock(r);
-    return user;
-}
-
-static void add_series(struct series *sum, const struct series *s,
-                       size_t bucket_count)
-{
-    sum->upload += s->upload;
-    sum->download += s->download;
-    for (size_t i = 0; i < bucket_count; i++) {
-        sum->points[i].upload += s->points[i].upload;
-        sum->points[i].download += s->points[i].download;
-        sum->points[i].observed |= s->points[i].observed;
-    }
-}
-
-/* Takes the points of the answer over; neighbours of one user melt. */
-static int sum_users(struct roster *r, struct answer *a, struct user_sums *out)
-{
-    *out = (struct user_sums){0};
-    if (a->series_count == 0)
+    const char *text = http_param(rq, "gateway");
+    uint64_t id = 0;
+    if (text == NULL)
         return 0;
-    out->users = calloc(a->series_count, sizeof *out->users);
-    if (out->users == NULL)
-        return ERR_NOMEM;
-    for (size_t i = 0; i < a->series_count; i++) {
-        struct user_series *u = &out->users[out->count];
-        u->user = user_of(r, a->series[i].id);
-        if (u->user == NULL)
-            return ERR_NOMEM;
-        u->sum = a->series[i];
-        a->series[i].points = NULL;
-        out->count++;
-    }
-    qsort(out->users, out->count, sizeof *out->users, compare_users);
-    size_t kept = 1;
-    for (size_t i = 1; i < out->count; i++) {
-        struct user_series *last = &out->users[kept - 1];
-        if (strcmp(last->user, out->users[i].user) != 0) {
-            out->users[kept++] = out->users[i];
+    bool by_id = uint_parse(text, UINT32_MAX, &id) == 0;
+    struct roster *r = store_roster(rq->node->store);
+    size_t found = 0;
+    roster_read_lock(r);
+    for (const struct gateway *g = roster_next_gateway(r, 0); g != NULL;
+         g = roster_next_gateway(r, g->id)) {
+        if ((by_id ? g->id != id : strcmp(g->hostname, text) != 0) ||
+            (v->query.location != 0 && g->location != v->query.location))
             continue;
-        }
-        add_series(&last->sum, &out->users[i].sum, a->bucket_count);
-        free(out->users[i].user);
-        free(out->users[i].sum.points);
+        v->query.gateway = g->id;
+        found++;
     }
-    out->count = kept;
-    qsort(out->users, out->count, sizeof *out->users, compare_sums);
+    roster_read_unlock(r);
+    if (found == 1)
+        return 0;
+    if (found > 1)
+        return refuse(rq, "gateway: several have this hostname: give the id");
+    http_error(rq, 404, "not_found", "gateway: not found");
+    return ERR_NOTFOUND;
+}
+
+static int read_device(struct http_request *rq, struct overview *v)
+{
+    uint8_t key[PUBLIC_KEY_SIZE];
+    if (key_parse(http_param(rq, "device"), key) != 0)
+        return refuse(rq, "device: must be a public key, base64 of 32 bytes");
+    struct roster *r = store_roster(rq->node->store);
+    roster_read_lock(r);
+    v->devices[0] = roster_device_by_key(r, key);
+    roster_read_unlock(r);
+    v->query.device_count = v->devices[0] != 0;
     return 0;
+}
+
+/* The devices of a user, in the order of their ids. */
+static int read_user(struct http_request *rq, struct overview *v)
+{
+    const char *user = http_param(rq, "user");
+    struct roster *r = store_roster(rq->node->store);
+    size_t capacity = 1;
+    int rv = 0;
+    roster_read_lock(r);
+    for (const struct device *d = roster_next_device(r, 0);
+         d != NULL && rv == 0; d = roster_next_device(r, d->id)) {
+        if (d->kind != DEVICE_USER || strcmp(d->user, user) != 0)
+            continue;
+        if (v->query.device_count == capacity) {
+            capacity *= 2;
+            uint32_t *more = realloc(v->devices, capacity * sizeof *more);
+            if (more == NULL) {
+                rv = ERR_NOMEM;
+                break;
+            }
+            v->devices = more;
+        }
+        v->devices[v->query.device_count++] = d->id;
+    }
+    roster_read_unlock(r);
+    if (rv != 0)
+        http_error(rq, 503, "overload", "out of memory");
+    return rv;
+}
+
+/* device= or user=: which devices' bytes are asked for. */
+static int read_devices(struct http_request *rq, struct overview *v)
+{
+    bool by_key = http_param(rq, "device") != NULL;
+    bool by_user = http_param(rq, "user") != NULL;
+    if (!by_key && !by_user)
+        return 0;
+    if (by_key && by_user)
+        return refuse(rq, "device, user: only one of them");
+    v->devices = calloc(1, sizeof *v->devices);
+    if (v->devices == NULL) {
+        http_error(rq, 503, "overload", "out of memory");
+        return ERR_NOMEM;
+    }
+    int rv = by_key ? read_device(rq, v) : read_user(rq, v);
+    v->query.devices = v->devices;
+    if (rv == 0 && v->query.device_count == 0) {
+        http_error(rq, 404, "not_found",
+                   by_key ? "device: not found" : "user: has no devices");
+        rv = ERR_NOTFOUND;
+    }
+    return rv;
+}
+
+/* On failure the answer is written. */
+static int read_question(struct http_request *rq, struct overview *v)
+{
+    int (*const parts[])(struct http_request *, struct overview *) = {
+        read_location, read_range,   read_by,
+        read_page,     read_gateway, read_devices,
+    };
+    int rv = 0;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts && rv == 0; i++)
+        rv = parts[i](rq, v);
+    return rv;
 }
 
 /* --- the answer ----------------------------------------------------------- */
@@ -243,18 +222,20 @@ static void out_series(struct json_out *o, const struct overview *v,
     out_object(o);
     out_member(o, "key", key);
     out_member(o, "name", name);
+    if (v->by == OVERVIEW_GATEWAY || v->by == OVERVIEW_DEVICE)
+        out_member_uint(o, "id", s->id);
     out_member_uint(o, "upload", s->upload);
     out_member_uint(o, "download", s->download);
     out_key(o, "points");
     out_array(o);
-    for (size_t i = 0; i < a->bucket_count && !v->totals_only; i++) {
+    for (size_t i = 0; i < a->bucket_count; i++) {
         const struct point *p = &s->points[i];
         if (!p->observed) {
             out_null(o);
             continue;
         }
         out_object(o);
-        out_member_uint(o, "t", a->from_s + i * BY_MINUTE);
+        out_member_uint(o, "t", a->from_s + i * (uint64_t)v->query.resolution);
         out_member_uint(o, "upload", p->upload);
         out_member_uint(o, "download", p->download);
         out_object_end(o);
@@ -301,38 +282,36 @@ static void out_named_series(struct http_request *rq, const struct overview *v,
     out_series(&rq->json, v, hostname[0] != '\0' ? hostname : id, name, s, a);
 }
 
-static void out_all_series(struct http_request *rq, const struct overview *v,
-                           const struct answer *a,
-                           const struct user_sums *users)
+static void out_user_series(struct http_request *rq, const struct overview *v,
+                            const struct series *s, const struct answer *a)
 {
-    uint64_t total = a->series_total, shown = 0;
+    const char *user = v->users.names[s->id];
+    out_series(&rq->json, v, user, either(user, "(no user)"), s, a);
+}
+
+static void out_all_series(struct http_request *rq, const struct overview *v,
+                           const struct answer *a)
+{
+    uint64_t next = (uint64_t)v->query.after + a->series_count;
     out_key(&rq->json, "series");
     out_array(&rq->json);
-    if (v->by == OVERVIEW_USER) {
-        total = users->count;
-        for (size_t i = v->after; i < users->count; i++) {
-            if (v->limit != 0 && shown == v->limit)
-                break;
-            const struct user_series *u = &users->users[i];
-            out_series(&rq->json, v, u->user, either(u->user, "(no user)"),
-                       &u->sum, a);
-            shown++;
-        }
-    } else {
-        for (size_t i = 0; i < a->series_count; i++, shown++)
+    for (size_t i = 0; i < a->series_count; i++) {
+        if (v->by == OVERVIEW_USER)
+            out_user_series(rq, v, &a->series[i], a);
+        else
             out_named_series(rq, v, &a->series[i], a);
     }
     out_array_end(&rq->json);
+    out_member_uint(&rq->json, "series_total", a->series_total);
     out_key(&rq->json, "next");
-    if (v->after + shown < total)
-        out_uint(&rq->json, v->after + shown);
+    if (next < a->series_total)
+        out_uint(&rq->json, next);
     else
         out_null(&rq->json);
 }
 
 static void answer_overview(struct http_request *rq, const struct overview *v,
-                            const struct answer *a,
-                            const struct user_sums *users)
+                            const struct answer *a)
 {
     struct repl_status status;
     struct json_out *o = &rq->json;
@@ -340,35 +319,41 @@ static void answer_overview(struct http_request *rq, const struct overview *v,
     out_object(o);
     out_member_uint(o, "from", a->from_s);
     out_member_uint(o, "to", v->query.to_s);
-    out_member(o, "resolution", "minute");
+    out_member(o, "resolution", api_resolution_text(v->query.resolution));
+    out_member_uint(o, "kept_from", a->kept_from_s);
     out_member_uint(o, "applied_index", a->applied_index);
     out_member_uint(o, "age_ms", http_age_ms(rq->node, &status));
-    out_all_series(rq, v, a, users);
+    out_all_series(rq, v, a);
     out_object_end(o);
     http_answer(rq, 200);
 }
 
+static int run_query(struct http_request *rq, struct overview *v,
+                     struct answer *a, struct errmsg *e)
+{
+    int rv = 0;
+    if (v->by == OVERVIEW_USER) {
+        rv = user_map_init(&v->users, store_roster(rq->node->store));
+        v->query.group = user_map_get;
+        v->query.group_arg = &v->users;
+    }
+    if (rv == 0)
+        rv = query_run(rq->node->store, &v->query, a, e);
+    return rv == 0 && v->users.failed ? ERR_NOMEM : rv;
+}
+
 void api_overview(struct http_request *rq)
 {
-    struct overview v = {0};
+    struct overview v = {.by = OVERVIEW_NONE};
     struct answer a = {0};
-    struct user_sums users = {0};
     struct errmsg e = {0};
-    if (read_location(rq, &v) != 0 || read_resolution(rq, &v) != 0 ||
-        read_range(rq, &v) != 0 || read_by(rq, &v) != 0 ||
-        read_page(rq, &v) != 0)
-        return;
-    if (v.by != OVERVIEW_USER) {
-        v.query.limit = (uint32_t)v.limit;
-        v.query.after = (uint32_t)v.after;
+    if (read_question(rq, &v) == 0) {
+        int rv = run_query(rq, &v, &a, &e);
+        if (rv == 0)
+            answer_overview(rq, &v, &a);
+        else
+            http_error_of(rq, rv, &e);
     }
-    int rv = query_run(rq->node->store, &v.query, &a, &e);
-    if (rv == 0 && v.by == OVERVIEW_USER)
-        rv = sum_users(store_roster(rq->node->store), &a, &users);
-    if (rv == 0)
-        answer_overview(rq, &v, &a, &users);
-    else
-        http_error_of(rq, rv, &e);
-    user_sums_deinit(&users);
+    overview_deinit(&v);
     answer_deinit(&a);
 }

@@ -2,9 +2,13 @@
 #include "node/api.h"
 #include "node/http_route.h"
 
-static const char *const overview_params[] = {"location",   "from",   "to",
-                                              "resolution", "by",     "limit",
-                                              "after",      "points", NULL};
+static const char *const overview_params[] = {
+    "location", "from", "to",    "resolution", "by",     "gateway",
+    "device",   "user", "limit", "after",      "points", NULL};
+static const char *const activity_params[] = {"location", "from", "to",
+                                              "resolution", NULL};
+static const char *const connected_params[] = {"location", "limit", "after",
+                                               NULL};
 static const char *const stats_params[] = {"from", "to", NULL};
 static const char *const digest_params[] = {"index", NULL};
 
@@ -47,6 +51,8 @@ const struct http_route api_routes[] = {
          "Traffic and active users of all locations"),
     READ("/api/v1/network/{id}/stats", api_stats_of_location, stats_params,
          "Traffic and active users of a location"),
+    READ("/api/v1/network/{id}/stats/users", api_stats_users, stats_params,
+         "Devices that are active, by user, each with its traffic"),
     READ("/api/v1/network/{id}", api_location_get, NULL, "One location"),
     CHANGE(HTTP_PUT, "/api/v1/network/{id}", api_location_change,
            &location_schema, "Change a location"),
@@ -89,6 +95,11 @@ const struct http_route api_routes[] = {
 
     READ("/api/v1/overview", api_overview, overview_params,
          "Traffic: upload is what gateways sent to peers"),
+    READ("/api/v1/activity", api_activity, activity_params,
+         "How many users, devices and gateways are active, now and in a "
+         "window"),
+    READ("/api/v1/connected", api_connected, connected_params,
+         "Who is connected and since when, the newest first"),
     READ("/api/v1/cluster", api_cluster, NULL,
          "The cluster as this node sees it"),
     OPERATE(HTTP_POST, "/api/v1/cluster/members/{name}", api_member_change,

@@ -1,6 +1,7 @@
-/* query_presence: the keys of the slots in one hold of the lock, then the slots
- * by their keys in slices, so that the applier never waits for long and the
- * caller's function runs without the lock. */
+/* What the table knows of peers. query_presence: the keys of the slots in one
+ * hold of the lock, then the slots by their keys in slices, so that the applier
+ * never waits for long and the caller's function runs without the lock.
+ * query_active: only those with a recent handshake. */
 #include "store/query.h"
 
 #include "store/state.h"
@@ -103,4 +104,64 @@ int query_presence(struct store *s, uint32_t location, presence_fn *fn,
     free(keys.items);
     free(slice);
     return rc;
+}
+
+/* --- who is there now -------------------------------------------------------
+ */
+
+struct active_list {
+    struct active_peer *items; /* owned */
+    size_t count, capacity;
+};
+
+static int push_active(struct active_list *l, const struct slot *slot)
+{
+    if (l->count == l->capacity) {
+        size_t capacity = l->capacity == 0 ? 64 : 2 * l->capacity;
+        struct active_peer *items = realloc(l->items, capacity * sizeof *items);
+        if (items == NULL)
+            return ERR_NOMEM;
+        l->items = items;
+        l->capacity = capacity;
+    }
+    l->items[l->count++] =
+        (struct active_peer){.location = slot->location,
+                             .device = slot->device,
+                             .gateway = slot->gateway,
+                             .handshake_s = slot->last.handshake_s,
+                             .connected_s = slot->connected_s};
+    return 0;
+}
+
+int query_active(struct store *s, uint32_t location, uint64_t since_s,
+                 struct active_peer **out, size_t *count)
+{
+    struct active_list l = {0};
+    int rc = 0;
+    pthread_mutex_lock(&s->lock);
+    const struct table *t = &s->table;
+    size_t i = table_lower_bound(t, (struct slot_key){location, 0, 0});
+    for (; i < t->count && rc == 0; i++) {
+        const struct slot *slot = &t->slots[i];
+        if (i < t->sorted && location != 0 && slot->location > location)
+            i = t->sorted - 1; /* go on with the tail */
+        else if (slot->last.handshake_s >= since_s &&
+                 is_asked(s, slot, location))
+            rc = push_active(&l, slot);
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (rc != 0) {
+        free(l.items);
+        return rc;
+    }
+    *out = l.items;
+    *count = l.count;
+    return 0;
+}
+
+int query_peer(struct store *s, const struct active_peer *peer,
+               struct presence *out)
+{
+    struct slot_key key = {peer->location, peer->device, peer->gateway};
+    return copy_slice(s, &key, 1, out) == 1 ? 0 : ERR_NOTFOUND;
 }

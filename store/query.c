@@ -88,6 +88,8 @@ static uint32_t group_id(const struct run *r, const struct cell *cell)
         return r->query->location;
     case BY_GATEWAY:
         return cell->gateway;
+    case BY_GROUP:
+        return r->query->group(r->query->group_arg, cell->device);
     case BY_DEVICE:
         break;
     }
@@ -278,6 +280,10 @@ static int choose_series(struct run *r, struct errmsg *e)
     memmove(all, all + first, count * sizeof *all);
     out->series = all;
     out->series_count = 0;
+    if (r->query->sums_only) {
+        out->series_count = count;
+        return 0;
+    }
     if (count > QUERY_SERIES_MAX || count * r->bucket_count > POINTS_MAX)
         return errmsg_set(e, ERR_LIMIT,
                           "%zu series of %zu points are too many; ask for a "
@@ -342,6 +348,8 @@ static int copy_open(struct run *r)
         rc = view_each_open(&r->view, &totals, push_cell, &r->open);
     r->out->applied_index = r->view.applied_index;
     r->out->log_time_ms = r->view.log_time_ms;
+    r->out->kept_from_s =
+        (uint64_t)r->view.horizon[r->range.tier] * r->query->resolution;
     view_unlock(&r->view);
     return rc;
 }
@@ -363,6 +371,21 @@ static int each_cell(struct run *r, bool totals, view_cell_fn *fn,
     return view_each_closed(&r->view, &range, fn, r, e);
 }
 
+/* Of the series that were chosen. */
+static int fill_points(struct run *r, struct errmsg *e)
+{
+    bool totals = r->range.totals;
+    int rc = link_groups(r);
+    if (rc == 0)
+        rc = each_cell(r, totals, add_to_points, e);
+    if (rc == 0 && !totals) {
+        rc = each_cell(r, true, add_to_watch, e);
+        if (rc == 0)
+            mark_observed(r);
+    }
+    return rc;
+}
+
 static int collect(struct run *r, struct errmsg *e)
 {
     bool totals = r->range.totals;
@@ -374,16 +397,7 @@ static int collect(struct run *r, struct errmsg *e)
         rc = add_to_group(r, &(struct cell){.location = r->query->location});
     if (rc == 0)
         rc = choose_series(r, e);
-    if (rc == 0)
-        rc = link_groups(r);
-    if (rc == 0)
-        rc = each_cell(r, totals, add_to_points, e);
-    if (rc == 0 && !totals) {
-        rc = each_cell(r, true, add_to_watch, e);
-        if (rc == 0)
-            mark_observed(r);
-    }
-    return rc;
+    return rc != 0 || r->query->sums_only ? rc : fill_points(r, e);
 }
 
 static int check(const struct query *q, struct errmsg *e)
@@ -397,7 +411,7 @@ static int check(const struct query *q, struct errmsg *e)
     if (q->from_s >= q->to_s || q->from_s % step != 0 || q->to_s % step != 0)
         return errmsg_set(e, ERR_INVALID,
                           "the range must be full buckets of %u s", step);
-    if ((q->to_s - q->from_s) / step > QUERY_BUCKETS_MAX)
+    if (!q->sums_only && (q->to_s - q->from_s) / step > QUERY_BUCKETS_MAX)
         return errmsg_set(e, ERR_INVALID,
                           "more than %d buckets; ask for a shorter time or a "
                           "coarser resolution",
@@ -428,7 +442,8 @@ static struct view_range range_of(const struct query *q)
         .to = (uint32_t)(q->to_s / q->resolution),
         .location = q->location,
         .gateway = q->gateway,
-        .totals = q->by != BY_DEVICE && q->device_count == 0,
+        .totals =
+            q->by != BY_DEVICE && q->by != BY_GROUP && q->device_count == 0,
         .devices = q->devices,
         .device_count = q->device_count,
     };
@@ -443,7 +458,8 @@ int query_run(struct store *s, const struct query *q, struct answer *out,
         return rc;
     struct run r = {.query = q, .out = out, .range = range_of(q)};
     out->from_s = q->from_s;
-    out->bucket_count = r.bucket_count = r.range.to - r.range.from;
+    if (!q->sums_only)
+        out->bucket_count = r.bucket_count = r.range.to - r.range.from;
     rc = view_begin(&r.view, s, e);
     if (rc == 0) {
         rc = collect(&r, e);

@@ -11,7 +11,7 @@ enum {
     QUERY_SERIES_MAX = 10000,
 };
 
-enum query_by { BY_NONE, BY_GATEWAY, BY_DEVICE };
+enum query_by { BY_NONE, BY_GATEWAY, BY_DEVICE, BY_GROUP };
 enum query_resolution {
     BY_MINUTE = 60,
     BY_HOUR = 3600,
@@ -27,6 +27,11 @@ struct query {
     uint64_t from_s, to_s; /* Unix s, multiples of the resolution, [from, to) */
     enum query_resolution resolution;
     enum query_by by;
+    /* BY_GROUP: the id of the series that a device's bytes go to; called
+     * without the store's lock, for each cell. */
+    uint32_t (*group)(void *arg, uint32_t device);
+    void *group_arg;
+    bool sums_only; /* no points: half the reading, and any number of buckets */
     uint32_t limit; /* most series returned, largest first; 0 = no limit */
     uint32_t after; /* series to leave out from the front: paging */
 };
@@ -46,7 +51,8 @@ struct series {
 struct answer {
     uint64_t applied_index, log_time_ms;
     uint64_t from_s;
-    size_t bucket_count;
+    uint64_t kept_from_s;  /* of this resolution, what is older has expired */
+    size_t bucket_count;   /* 0: sums only */
     struct series *series; /* owned */
     size_t series_count;
     size_t series_total; /* before limit and after */
@@ -80,3 +86,19 @@ typedef void presence_fn(void *arg, const struct presence *p);
  * bounded slices. */
 NODISCARD int query_presence(struct store *s, uint32_t location,
                              presence_fn *fn, void *arg);
+
+/* A peer whose handshake is recent, as one gateway sees it. */
+struct active_peer {
+    uint32_t location, device, gateway;
+    uint64_t handshake_s, connected_s;
+};
+
+/* Those of @location (0 = all) with a handshake at @since_s (not 0) or later,
+ * in any order; *@out is the caller's to free. Costs one look at each slot
+ * under the lock, and a copy of those that are active. */
+NODISCARD int query_active(struct store *s, uint32_t location, uint64_t since_s,
+                           struct active_peer **out, size_t *count);
+
+/* What is known of one of them. ERR_NOTFOUND: it expired meanwhile. */
+NODISCARD int query_peer(struct store *s, const struct active_peer *peer,
+                         struct presence *out);

@@ -59,6 +59,35 @@ static void compare_series(const struct fixture *f, const struct query *q,
     }
 }
 
+static uint32_t itself(void *arg, uint32_t device)
+{
+    (void)arg;
+    return device;
+}
+
+/* Without points, and devices as groups of one. */
+static void compare_sums(const struct replica *r, struct query q,
+                         const struct answer *want)
+{
+    struct answer got;
+    struct errmsg e;
+    q.sums_only = true;
+    if (q.by == BY_DEVICE) {
+        q.by = BY_GROUP;
+        q.group = itself;
+    }
+    assert_int_equal(query_run(r->store, &q, &got, &e), 0);
+    assert_int_equal(got.series_count, want->series_count);
+    assert_int_equal(got.bucket_count, 0);
+    for (size_t i = 0; i < got.series_count; i++) {
+        assert_int_equal(got.series[i].id, want->series[i].id);
+        assert_int_equal(got.series[i].upload, want->series[i].upload);
+        assert_int_equal(got.series[i].download, want->series[i].download);
+        assert_null(got.series[i].points);
+    }
+    answer_deinit(&got);
+}
+
 static void compare_query(const struct fixture *f, const struct replica *r,
                           const struct query *q)
 {
@@ -77,13 +106,16 @@ static void compare_query(const struct fixture *f, const struct replica *r,
         assert_int_equal(got.series[i].download, want.series[i].download);
         compare_series(f, q, &got.series[i], &want.series[i], got.bucket_count);
     }
+    compare_sums(r, *q, &want);
     answer_deinit(&got);
     answer_deinit(&want);
 }
 
 struct presence_check {
     const struct fixture *fixture;
-    size_t count;
+    uint32_t location; /* 0 = all */
+    uint64_t since_s;  /* of a recent handshake */
+    size_t count, recent;
 };
 
 static void compare_presence(void *arg, const struct presence *got)
@@ -91,6 +123,7 @@ static void compare_presence(void *arg, const struct presence *got)
     struct presence_check *check = arg;
     struct presence want;
     check->count++;
+    check->recent += got->handshake_s >= check->since_s;
     assert_true(model_slot(check->fixture->model, got->location, got->device,
                            got->gateway, &want));
     assert_int_equal(got->upload, want.upload);
@@ -99,6 +132,41 @@ static void compare_presence(void *arg, const struct presence *got)
     assert_int_equal(got->connected_s, want.connected_s);
     assert_int_equal(got->sampled_ms, want.sampled_ms);
     assert_string_equal(got->endpoint, want.endpoint);
+}
+
+/* Those with a recent handshake are among all, and no other is. */
+static void compare_active(const struct replica *r,
+                           const struct presence_check *check)
+{
+    struct active_peer *peers;
+    struct presence one;
+    size_t count;
+    assert_int_equal(
+        query_active(r->store, check->location, check->since_s, &peers, &count),
+        0);
+    assert_int_equal(count, check->recent);
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(query_peer(r->store, &peers[i], &one), 0);
+        assert_int_equal(one.handshake_s, peers[i].handshake_s);
+        assert_int_equal(one.connected_s, peers[i].connected_s);
+        assert_true(one.handshake_s >= check->since_s);
+        assert_true(check->location == 0 || one.location == check->location);
+    }
+    free(peers);
+}
+
+static void compare_peers(const struct fixture *f, const struct replica *r)
+{
+    uint64_t now_s = model_log_time_ms(f->model) / 1000;
+    for (uint32_t location = 0; location <= 3; location++) {
+        struct presence_check check = {
+            .fixture = f, .location = location, .since_s = now_s - 300};
+        assert_int_equal(
+            query_presence(r->store, location, compare_presence, &check), 0);
+        if (location == 0)
+            assert_int_equal(check.count, model_slot_count(f->model));
+        compare_active(r, &check);
+    }
 }
 
 /* Only some devices, or one gateway. */
@@ -132,9 +200,7 @@ static void compare_all(const struct fixture *f, const struct replica *r)
     compare_tier(f, r, BY_MINUTE, WINDOW_MINUTES);
     compare_tier(f, r, BY_HOUR, WINDOW_HOURS);
     compare_tier(f, r, BY_DAY, WINDOW_DAYS);
-    struct presence_check check = {.fixture = f};
-    assert_int_equal(query_presence(r->store, 0, compare_presence, &check), 0);
-    assert_int_equal(check.count, model_slot_count(f->model));
+    compare_peers(f, r);
 }
 
 /* --- steps ------------------------------------------------------------------
