@@ -48,6 +48,13 @@ const struct flag flags[FLAG_COUNT] = {
                        0},
     [FLAG_DESCRIPTION] = {"description", "TEXT", NULL, NULL, "shown to people",
                           0},
+    [FLAG_BY] = {"by", "device|user|gateway", "device", NULL, "whose bytes", 0},
+    [FLAG_FROM] = {"from", "TIME", NULL, NULL,
+                   "Unix seconds or 2026-11-22T12:00:00Z", 0},
+    [FLAG_TO] = {"to", "TIME", NULL, NULL, "as --from; else now", 0},
+    [FLAG_LIMIT] = {"limit", "N", "10", NULL, "how many", 0},
+    [FLAG_EXPECT] = {"expect", "FILE", NULL, NULL,
+                     "what went into the gateways, to the byte", 0},
     [FLAG_SECONDS] = {"seconds", "N", "3", NULL, "how long to write", 0},
     [FLAG_DATA_DIR] = {"data-dir", "DIR", "/var/lib/holdfast", NULL,
                        "of the stopped node", 0},
@@ -77,7 +84,7 @@ const struct noun nouns[] = {
     {"gateway", "who reports, and when it last did"},
     {"settings", "how long the cluster keeps what"},
     {"top", "watch the nodes"},
-    {"check", "are disk and network fast enough?"},
+    {"check", "disk, network, and the totals"},
     {"doctor", "look at everything, say what to do"},
     {"recover", "a stopped node, a lost majority"},
     {"completion", "for bash, zsh or fish"},
@@ -180,6 +187,14 @@ const struct command commands[] = {
     {"device", "delete", "ID|NAME|KEY", 1, 1, BIT(FLAG_YES), "delete a device",
      "Its history stays.", "device delete laptop", run_device_delete},
 
+    {"device", "top", "", 0, 0,
+     BIT(FLAG_BY) | BIT(FLAG_LOCATION) | BIT(FLAG_FROM) | BIT(FLAG_TO) |
+         BIT(FLAG_LIMIT),
+     "who moved the most bytes",
+     "In the last hour, or from --from on: devices, users or gateways, the "
+     "largest first. Upload is what the gateways sent to the peer.",
+     "device top --by user --from 2026-11-22T00:00:00Z", run_device_top},
+
     {"token", "list", "", 0, 0, 0, "all admin tokens, by name", "",
      "token list", run_token_list},
     {"token", "create", "NAME", 1, 1, 0, "make an admin token",
@@ -220,6 +235,18 @@ const struct command commands[] = {
      "Asks every endpoint for its last pings and recommends --heartbeat and "
      "--election-timeout. Exit code 1 if two nodes do not hear each other.",
      "check net --cluster", run_check_net},
+    {"check", "totals", "", 0, 0,
+     BIT(FLAG_CLUSTER) | BIT(FLAG_LOCATION) | BIT(FLAG_FROM) | BIT(FLAG_TO) |
+         BIT(FLAG_EXPECT),
+     "no byte lost, none counted twice?",
+     "What the devices of each gateway moved must be what the gateway did, and "
+     "the gateways what the location did, in minutes, hours and days; the "
+     "tiers must agree over whole hours and days that they still have, and so "
+     "must all nodes. --expect compares with a file, CSV lines or a JSON array "
+     "of location, gateway, device, upload, download: ids, or names and public "
+     "keys. Exit code 1 with a table of what is off. Under load give a --to "
+     "some minutes past.",
+     "check totals --cluster --location office", run_check_totals},
     {"doctor", NULL, "", 0, 0, BIT(FLAG_CLUSTER),
      "look at everything, say what to do",
      "Exit code 1 if a check is [FAIL]; a [warn] is none.", "doctor --cluster",

@@ -33,7 +33,9 @@ command_fn run_token_list, run_token_create, run_token_revoke;
 command_fn run_settings_show, run_settings_set;
 /* gateway.c */
 command_fn run_gateway_list;
-/* check_disk.c, check_net.c, doctor.c */
-command_fn run_check_disk, run_check_net, run_doctor;
+/* talkers.c */
+command_fn run_device_top;
+/* check_disk.c, check_net.c, check_totals.c, doctor.c */
+command_fn run_check_disk, run_check_net, run_check_totals, run_doctor;
 /* completion.c */
 command_fn run_completion;

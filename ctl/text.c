@@ -158,6 +158,34 @@ bool duration_parse(const char *text, uint64_t *ms)
     return false;
 }
 
+/* timegm would do, but is no POSIX. */
+static uint64_t days_before(unsigned year, unsigned month, unsigned day)
+{
+    static const unsigned before[] = {0,   31,  59,  90,  120, 151,
+                                      181, 212, 243, 273, 304, 334};
+    unsigned past = year - (month <= 2 ? 1 : 0);
+    uint64_t leap_days = past / 4 - past / 100 + past / 400 - 477;
+    return (uint64_t)(year - 1970) * 365 + leap_days + before[month - 1] + day -
+           1;
+}
+
+bool time_text_parse(const char *text, uint64_t *unix_s)
+{
+    unsigned year, month, day, hour, minute, second;
+    int end = 0;
+    if (number_parse(text, UINT32_MAX, unix_s))
+        return true;
+    if (sscanf(text, "%4u-%2u-%2uT%2u:%2u:%2uZ%n", &year, &month, &day, &hour,
+               &minute, &second, &end) != 6 ||
+        end == 0 || text[end] != '\0' || year < 1970 || month < 1 ||
+        month > 12 || day < 1 || day > 31 || hour > 23 || minute > 59 ||
+        second > 60)
+        return false;
+    *unix_s = ((days_before(year, month, day) * 24 + hour) * 60 + minute) * 60 +
+              second;
+    return true;
+}
+
 /* --- the terminal --------------------------------------------------------- */
 
 bool is_terminal(FILE *out)

@@ -26,6 +26,8 @@ void duration_format(double ms, char out[UNIT_TEXT_SIZE]);
 
 /* "500ms", "10s", "5m", "2h"; false if it is none or 0. */
 bool duration_parse(const char *text, uint64_t *ms);
+/* "1764374400" or "2026-11-29T00:00:00Z", in UTC. */
+bool time_text_parse(const char *text, uint64_t *unix_s);
 /* Decimal digits up to @max. */
 bool number_parse(const char *text, uint64_t max, uint64_t *out);
 

@@ -116,6 +116,36 @@ static void durations_want_a_unit(void **state)
         assert_false(duration_parse(wrong[i], &ms));
 }
 
+static void times_are_unix_seconds_or_utc(void **state)
+{
+    static const struct {
+        const char *text;
+        uint64_t s;
+    } times[] = {
+        {"0", 0},
+        {"1764374400", 1764374400},
+        {"1970-01-01T00:00:00Z", 0},
+        {"2000-02-29T12:00:00Z", 951825600},
+        {"2000-03-01T00:00:00Z", 951868800},
+        {"2026-11-22T23:59:59Z", 1795391999},
+        {"2100-03-01T00:00:00Z", 4107542400},
+    };
+    static const char *const wrong[] = {"",
+                                        "now",
+                                        "2026-11-22",
+                                        "-1",
+                                        "2026-13-01T00:00:00Z",
+                                        "2026-11-22T00:00:00"};
+    uint64_t s;
+    (void)state;
+    for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
+        assert_true(time_text_parse(times[i].text, &s));
+        assert_int_equal(s, times[i].s);
+    }
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_false(time_text_parse(wrong[i], &s));
+}
+
 static void a_disk_is_judged_by_its_slowest_writes(void **state)
 {
     uint64_t ns[1000];
@@ -183,6 +213,7 @@ int main(void)
         cmocka_unit_test(text_wraps_between_words),
         cmocka_unit_test(units_are_short),
         cmocka_unit_test(durations_want_a_unit),
+        cmocka_unit_test(times_are_unix_seconds_or_utc),
         cmocka_unit_test(a_disk_is_judged_by_its_slowest_writes),
         cmocka_unit_test(timeouts_follow_the_longest_round_trip),
         cmocka_unit_test(certificates_are_found_among_metrics),

@@ -474,6 +474,191 @@ describe('holdfastctl settings', () => {
     });
 });
 
+describe('holdfastctl check totals', () => {
+    // What gateways 5 and 6 of one location saw of two devices, in any tier.
+    const truth = () => ({
+        5: { a: [300, 30], b: [20, 2] },
+        6: { a: [1, 1] },
+    });
+    const sum = (list) => list.reduce(
+        ([u, d], [upload, download]) => [u + upload, d + download], [0, 0]);
+    const ids = { a: 11, b: 12 };
+
+    // A node that answers from @ledger; @lie(series, query) may change it.
+    async function node(lie = () => {}, ledger = truth(), index = () => 40) {
+        const gatewayOf = (id) => sum(Object.values(ledger[id]));
+        const all = (query) => {
+            const row = (key, id, [upload, download]) => (
+                { key, name: key, id, upload, download, points: [] });
+            const by = query.get('by');
+            const gateway = query.get('gateway');
+            let series = [row('office', 1, sum(
+                Object.keys(ledger).map(gatewayOf)))];
+            if (by === 'gateway') {
+                series = Object.keys(ledger).map(
+                    (id) => row(`gw-${id}`, Number(id), gatewayOf(id)));
+            } else if (by === 'device') {
+                series = Object.entries(ledger[gateway]).map(
+                    ([key, bytes]) => row(key, ids[key], bytes));
+            }
+            lie(series, query);
+            return { kept_from: 0, applied_index: index(), series, next: null };
+        };
+        return fake({
+            'GET /api/v1/network': [{ id: 1, name: 'office' }],
+            'GET /api/v1/overview': ({ query }) => all(query),
+        });
+    }
+
+    const check = async (list, ...words) => ctl(
+        ['check', 'totals', '-w', 'json', ...words], { endpoints: urls(list) });
+
+    test('is 0 where every sum is exact', async () => {
+        const list = [await node(), await node()];
+        const answer = await check(list);
+        assert.equal(answer.code, 0, answer.stdout + answer.stderr);
+        assert.equal(answer.json.exact, true);
+        assert.equal(answer.json.nodes, 2);
+        assert.equal(answer.json.rows, 12);
+        const asked = list[1].asked.filter(({ query }) => query.has('by'));
+        assert.ok(asked.every(({ query }) => query.get('at_least') === '40'));
+        assert.deepEqual([...new Set(asked.map(
+            ({ query }) => query.get('resolution')))], ['minute', 'hour', 'day']);
+        const told = await ctl(['check', 'totals'], { endpoints: urls(list) });
+        assert.match(told.stdout, /^exact: 12 sums .* on 2 nodes/);
+    });
+
+    test('names a byte that one device has too much', async () => {
+        const liar = await node((series, query) => {
+            if (query.get('gateway') === '5' &&
+                query.get('resolution') === 'hour') series[1].download += 1;
+        });
+        const answer = await check([await node(), liar]);
+        assert.equal(answer.code, 1);
+        assert.equal(answer.json.exact, false);
+        const off = answer.json.off.map((row) => [row.check, row.location,
+            row.gateway, row.device, row.download, row.wanted_download]);
+        assert.deepEqual(off.filter(([name]) => /^minutes/.test(name)),
+            [['minutes and hours', 'office', 'gw-5', 'b', 2, 3]]);
+        assert.deepEqual(off.filter(([name]) => /^hours/.test(name)),
+            [['hours and days', 'office', 'gw-5', 'b', 3, 2]]);
+        assert.ok(off.some(([name, , gateway, , have, want]) =>
+            name === 'total and parts, by hour' && gateway === 'gw-5' &&
+            have === 32 && want === 33));
+        assert.ok(answer.json.off.every((row) => row.node === liar.url));
+        const told = await ctl(['check', 'totals'], { endpoints: [liar.url] });
+        assert.equal(told.code, 1);
+        assert.match(told.stdout, /hours and days .*office +gw-5 +b .* 3 +2$/m);
+    });
+
+    test('names what a location or a gateway lost on the way up', async () => {
+        const lost = (by) => check0(by);
+        const check0 = async (by) => {
+            const answer = await check([await node((series, query) => {
+                if (query.get('by') === by) series[0].upload -= 1;
+            })]);
+            assert.equal(answer.code, 1);
+            return [...new Set(answer.json.off.map(
+                ({ gateway, device }) => `${gateway} ${device}`))];
+        };
+        assert.deepEqual(await lost('none'), ['null null']);
+        assert.deepEqual(await lost('gateway'), ['null null', 'gw-5 null']);
+    });
+
+    test('names a replica that differs from the first', async () => {
+        const other = truth();
+        other[6].a[0] += 1;
+        const answer = await check([await node(), await node(() => {}, other)]);
+        assert.equal(answer.code, 1);
+        assert.ok(answer.json.off.every(
+            (row) => row.check === 'the first node and this one'));
+        assert.ok(answer.json.off.some((row) => row.device === 'a' &&
+            row.upload === 2 && row.wanted_upload === 1));
+    });
+
+    test('asks again while reports come in', async () => {
+        let asked = 0;
+        const busy = await node((series, query) => {
+            if (asked < 20 && query.get('resolution') === 'hour') {
+                series[0].upload += 1;
+            }
+        }, truth(), () => { asked += 1; return asked; });
+        const answer = await check([busy]);
+        assert.equal(answer.code, 0, answer.stdout);
+    });
+
+    test('compares with what went into the gateways, to the byte', async () => {
+        const file = path.join(directory, 'expect.csv');
+        const csv = (...lines) => fs.writeFileSync(file,
+            ['location,gateway,device,upload,download', ...lines, '']
+                .join('\n'));
+        const a = await node();
+        const compare = async () => check([a], '--expect', file);
+        csv('office,gw-5,a,100,10', '1,5,a,200,20', 'office,gw-5,b,20,2',
+            'office,6,11,1,1');
+        const exact = await compare();
+        assert.equal(exact.code, 0, exact.stdout + exact.stderr);
+        csv('office,gw-5,a,300,31', 'office,gw-5,b,20,2', 'office,gw-7,c,9,9');
+        const off = (await compare()).json.off.map((row) => [
+            row.gateway, row.device, row.upload, row.wanted_upload,
+            row.download, row.wanted_download]);
+        assert.deepEqual(off.sort(), [
+            ['gw-5', 'a', 300, 300, 30, 31],
+            ['gw-6', 'a', 1, 0, 1, 0],
+            ['gw-7', 'c', 0, 9, 0, 9],
+        ]);
+        fs.writeFileSync(file, JSON.stringify([
+            { location: 'office', gateway: 5, device: 'a', upload: 300,
+                download: 30 },
+            { location: 1, gateway: 'gw-5', device: 'b', upload: 20,
+                download: 2 },
+            { location: 1, gateway: 6, device: 'a', upload: 1, download: 1 },
+        ]));
+        assert.equal((await compare()).code, 0);
+        csv('office,gw-5,a,300');
+        const cut = await compare();
+        assert.equal(cut.code, 2);
+        assert.match(cut.stderr, /line 2: location,gateway,device,upload/);
+    });
+
+    test('looks at whole hours and days between --from and --to', async () => {
+        const a = await node();
+        const answer = await check([a], '--from', '2026-11-22T00:30:00Z',
+            '--to', '2026-11-22T23:30:00Z');
+        assert.equal(answer.code, 0, answer.stderr);
+        const windows = a.asked.filter(({ query }) => query.has('by')).map(
+            ({ query }) => ['resolution', 'from', 'to'].map(
+                (name) => query.get(name)).join());
+        const from = Date.UTC(2026, 10, 22, 1) / 1000;
+        assert.deepEqual([...new Set(windows)], [
+            `minute,${from},${from + 22 * 3600}`,
+            `hour,${from},${from + 22 * 3600}`]);
+        const wrong = await check([a], '--from', 'yesterday');
+        assert.equal(wrong.code, 2);
+        assert.match(wrong.stderr, /--from yesterday: Unix seconds or/);
+    });
+});
+
+describe('holdfastctl device top', () => {
+    test('asks for the largest, without their points', async () => {
+        const a = await fake({
+            'GET /api/v1/network': [{ id: 3, name: 'office' }],
+            'GET /api/v1/overview': {
+                series: [{ key: 'ann', name: 'ann', upload: 2048, download: 1 }],
+            },
+        });
+        const answer = await ctl(['device', 'top', '--by', 'user', '--location',
+            'office', '--limit', '5', '--from', '100'], { endpoints: [a.url] });
+        assert.equal(answer.code, 0, answer.stderr);
+        assert.match(answer.stdout, /^ann +2\.0 KiB +1 B$/m);
+        assert.equal(a.asked.at(-1).query.toString(),
+            'location=3&by=user&points=0&limit=5&from=100');
+        const wrong = await ctl(['device', 'top', '--by', 'mood'],
+            { endpoints: [a.url] });
+        assert.equal(wrong.code, 2);
+    });
+});
+
 describe('holdfastctl lists', () => {
     test('show no control characters of names from outside', async () => {
         const a = await fake({

@@ -1,8 +1,12 @@
 // What the overview, the activity and the lists of peers say of three days of
 // reports, in every tier and on every node (CONTRACT, HTTP).
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { Cluster, GATEWAY_SECRET, until } from './cluster.mjs';
+import {
+    ADMIN_TOKEN, Cluster, GATEWAY_SECRET, run, until,
+} from './cluster.mjs';
 import {
     client, gatewayToken, metadata, randomKey, Stats,
 } from './wire.mjs';
@@ -161,6 +165,40 @@ describe('The overview', () => {
         const whole = await overview({ by: 'user', resolution: 'day' });
         assert.deepEqual(whole.series[1].points.map((p) => p?.upload ?? null),
             [640, 400, 500]);
+    });
+});
+
+describe('holdfastctl', () => {
+    const ctl = async (...words) => run('holdfastctl', words, {
+        env: {
+            HOLDFASTCTL_ENDPOINTS: cluster.nodes.map((n) => n.http).join(','),
+            HOLDFASTCTL_TOKEN: ADMIN_TOKEN,
+        },
+        timeoutMs: 30000,
+    });
+
+    test('finds every total exact, on every node', async () => {
+        const file = path.join(cluster.nodes[0].dataDir, '..', 'expect.csv');
+        const line = (gateway, device, upload, download) =>
+            `${location.id},${gateway},${text(device)},${upload},${download}\n`;
+        const lines = line('gw-a', 'laptop', 1500, 150) +
+            line('gw-a', 'phone', 40, 4);
+        fs.writeFileSync(file, lines + line('gw-b', 'desk', 7001, 701));
+        const exact = await ctl('check', 'totals', '--expect', file);
+        assert.equal(exact.code, 0, exact.stdout + exact.stderr);
+        assert.match(exact.stdout, /^exact: \d+ sums .* on 3 nodes/);
+        fs.writeFileSync(file, lines + line('gw-b', 'desk', 7001, 700));
+        const off = await ctl('check', 'totals', '--expect', file);
+        assert.equal(off.code, 1, off.stderr);
+        assert.match(off.stdout,
+            /cluster and file .*gw-b .* 7001 +7001 +701 +700$/m);
+    });
+
+    test('shows who moved the most', async () => {
+        const top = await ctl('device', 'top', '--from', String(noon),
+            '--by', 'user');
+        assert.equal(top.code, 0, top.stderr);
+        assert.match(top.stdout, /^bob +6\.8 KiB +701 B\nann +1\.5 KiB +154 B$/m);
     });
 });
 
