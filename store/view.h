@@ -12,6 +12,7 @@
 #pragma once
 
 #include "store/state.h"
+#include "store/view_range.h"
 
 struct view {
     struct store *store; /* borrowed for the call */
@@ -21,18 +22,6 @@ struct view {
     /* what the view shows */
     uint64_t applied_index, log_time_ms;
     uint32_t horizon[TIERS];
-};
-
-/* Which cells: buckets [from, to) of a tier; of one location or all (0), of one
- * gateway or all (0); totals of the gateways, or cells of devices: of some (ids
- * in rising order) or all (device_count 0). */
-struct view_range {
-    enum tier tier;
-    uint32_t from, to;
-    uint32_t location, gateway;
-    bool totals;
-    const uint32_t *devices; /* borrowed */
-    size_t device_count;
 };
 
 /* 0 or what the function returned, which ends the walk. */
@@ -46,3 +35,7 @@ void view_unlock(struct view *v);
 NODISCARD int view_each_closed(struct view *v, const struct view_range *range,
                                view_cell_fn *fn, void *arg, struct errmsg *e);
 void view_end(struct view *v);
+
+/* The range without what has expired. */
+struct view_range view_range_kept(const struct view *v,
+                                  const struct view_range *range);

@@ -928,6 +928,50 @@ static void report_crowd(struct world *w, uint64_t log_time_ms,
     buf_deinit(&entry);
 }
 
+/* Ids go up with the keys, from 1. */
+static void check_some(struct world *w, const uint32_t *ids, size_t count,
+                       uint32_t location)
+{
+    struct query q = {.location = location,
+                      .from_s = T0 / 1000,
+                      .to_s = T0 / 1000 + 180,
+                      .resolution = BY_MINUTE,
+                      .by = BY_DEVICE,
+                      .devices = ids,
+                      .device_count = count};
+    struct answer a;
+    struct errmsg e;
+    assert_int_equal(query_run(w->replica.store, &q, &a, &e), 0);
+    size_t there = 0;
+    for (size_t i = 0; i < count; i++)
+        there += ids[i] <= CROWD;
+    assert_int_equal(a.series_count, there);
+    for (size_t i = 0; i < a.series_count; i++) {
+        uint32_t number = a.series[i].id - 1;
+        const struct point *points = a.series[i].points;
+        assert_int_equal(points[0].upload, number % 3 == 0 ? 1007 : 7);
+        assert_int_equal(points[1].upload, 0);
+        assert_int_equal(points[2].upload, number % 2 == 0 ? 5 : 0);
+    }
+    answer_deinit(&a);
+}
+
+/* Few devices are sought, many are met on the way. */
+static void check_parts(struct world *w)
+{
+    uint32_t ids[CROWD + 1];
+    for (uint32_t step = 1; step <= CROWD; step = step * 3 + 1) {
+        size_t count = 0;
+        for (uint32_t id = step; id <= CROWD + 1; id += step)
+            ids[count++] = id;
+        check_some(w, ids, count, 2);
+        check_some(w, ids, count, 0);
+        check_some(w, ids, 1, 2);
+    }
+    const uint32_t ends[] = {1, CROWD, UINT32_MAX};
+    check_some(w, ends, 3, 0);
+}
+
 static void check_crowd(struct world *w)
 {
     struct query q = {.location = 2,
@@ -945,6 +989,7 @@ static void check_crowd(struct world *w)
         assert_int_equal(a.series[i].points[0].upload, third ? 1007 : 7);
     }
     answer_deinit(&a);
+    check_parts(w);
 }
 
 static uint64_t digest_of(struct world *w)
