@@ -27,6 +27,12 @@ struct host {
     uint64_t session, sequence, sampled, machine;
 };
 
+/* Bytes by slot, without a time. */
+struct moved {
+    uint32_t location, device, gateway;
+    uint64_t up, down;
+};
+
 struct heard {
     uint32_t gateway, minute;
 };
@@ -43,7 +49,7 @@ struct loc {
 };
 
 struct model {
-    uint64_t now, bytes, retain_s[SPANS];
+    uint64_t now, retain_s[SPANS];
     bool settings;
     uint32_t horizon[SPANS];
     struct row rows[LIST_MAX];
@@ -52,6 +58,8 @@ struct model {
     size_t last_count;
     struct host hosts[SMALL_MAX];
     size_t host_count;
+    struct moved moved[SMALL_MAX];
+    size_t moved_count;
     struct heard heards[LIST_MAX];
     size_t heard_count;
     struct dev devs[SMALL_MAX];
@@ -201,6 +209,23 @@ static bool judge(const struct last *old, const struct last *new, bool native,
     *up = fell ? new->up : new->up - old->up;
     *down = fell ? new->down : new->down - old->down;
     return true;
+}
+
+static void note_moved(struct model *m, const struct last *slot, uint64_t up,
+                       uint64_t down)
+{
+    size_t i = 0;
+    while (i < m->moved_count && (m->moved[i].location != slot->location ||
+                                  m->moved[i].device != slot->device ||
+                                  m->moved[i].gateway != slot->gateway))
+        i++;
+    if (i == SMALL_MAX)
+        abort();
+    if (i == m->moved_count)
+        m->moved[m->moved_count++] =
+            (struct moved){slot->location, slot->device, slot->gateway, 0, 0};
+    m->moved[i].up += up;
+    m->moved[i].down += down;
 }
 
 /* --- rules 5 and 8 ----------------------------------------------------------
@@ -365,7 +390,7 @@ static void apply_batch(struct model *m, const struct model_command *c,
         if (p->has_endpoint)
             memcpy(new.endpoint, p->endpoint, sizeof new.endpoint);
         *old = new;
-        m->bytes += up + down;
+        note_moved(m, old, up, down);
         if (up == 0 && down == 0)
             continue;
         if (native) {
@@ -610,7 +635,17 @@ uint64_t model_log_time_ms(const struct model *m)
     return m->now;
 }
 
-uint64_t model_bytes(const struct model *m)
+void model_moved(const struct model *m, uint32_t location, uint32_t device,
+                 uint32_t gateway, uint64_t *up, uint64_t *down)
 {
-    return m->bytes;
+    *up = *down = 0;
+    for (size_t i = 0; i < m->moved_count; i++) {
+        const struct moved *b = &m->moved[i];
+        if ((location != 0 && b->location != location) ||
+            (device != 0 && b->device != device) ||
+            (gateway != 0 && b->gateway != gateway))
+            continue;
+        *up += b->up;
+        *down += b->down;
+    }
 }

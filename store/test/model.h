@@ -76,6 +76,7 @@ bool model_slot(const struct model *m, uint32_t location, uint32_t device,
                 uint32_t gateway, struct presence *out);
 size_t model_slot_count(const struct model *m);
 uint64_t model_log_time_ms(const struct model *m);
-/* Bytes that all batches ever added, expired or not. */
-uint64_t model_bytes(const struct model *m);
+/* What all samples ever added, expired or not, wherever it fell; 0 = of all. */
+void model_moved(const struct model *m, uint32_t location, uint32_t device,
+                 uint32_t gateway, uint64_t *up, uint64_t *down);
 uint32_t model_device_of(const struct model *m, unsigned key);

@@ -189,6 +189,9 @@ static void set_scene(struct scenario *s, struct model_step *step)
         step->commands[0] = (struct model_command){
             .kind = MODEL_SETTINGS,
             .retain_s = {6 * 3600, 20 * 3600, 3 * 86400}};
+        if (s->keeps_all)
+            memset(step->commands[0].retain_s, 0,
+                   sizeof step->commands[0].retain_s);
         for (size_t i = 1; i < 4; i++)
             step->commands[i] = (struct model_command){
                 .kind = MODEL_LOCATION_CREATE, .accept_unknown = i == 1};

@@ -24,6 +24,7 @@ struct scenario {
     const struct model *model; /* borrowed: who has which id by now */
     struct scenario_sim sims[SCENARIO_SIMS];
     size_t steps;
+    bool keeps_all; /* nothing expires */
 };
 
 void scenario_init(struct scenario *s, uint64_t seed,

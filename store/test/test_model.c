@@ -298,17 +298,33 @@ static void one_step(struct fixture *f)
     crash_and_replay(f);
 }
 
+static void begin(struct fixture *f, uint64_t seed, size_t steps)
+{
+    *f = (struct fixture){.seed = seed, .next_index = 1};
+    print_message("seed %" PRIu64 ", %zu steps\n", seed, steps);
+    f->model = model_create();
+    f->log = calloc(steps + 1, sizeof *f->log);
+    assert_non_null(f->model);
+    assert_non_null(f->log);
+    scenario_init(&f->scenario, seed, f->model);
+    replica_init(&f->crashing);
+    replica_init(&f->calm);
+}
+
+static void end(struct fixture *f)
+{
+    for (size_t i = 0; i < f->log_count; i++)
+        buf_deinit(&f->log[i].entry);
+    free(f->log);
+    model_destroy(f->model);
+    replica_deinit(&f->crashing);
+    replica_deinit(&f->calm);
+}
+
 static void run_stream(uint64_t seed, size_t steps)
 {
-    struct fixture f = {.seed = seed, .next_index = 1};
-    print_message("seed %" PRIu64 ", %zu steps\n", seed, steps);
-    f.model = model_create();
-    f.log = calloc(steps + 1, sizeof *f.log);
-    assert_non_null(f.model);
-    assert_non_null(f.log);
-    scenario_init(&f.scenario, seed, f.model);
-    replica_init(&f.crashing);
-    replica_init(&f.calm);
+    struct fixture f;
+    begin(&f, seed, steps);
     for (f.step = 0; f.step < steps; f.step++) {
         one_step(&f);
         compare_all(&f, &f.crashing);
@@ -327,12 +343,63 @@ static void run_stream(uint64_t seed, size_t steps)
     if (steps >= 200)
         check_that_all_was_met(&f.calm);
     buf_deinit(&entry);
-    for (size_t i = 0; i < f.log_count; i++)
-        buf_deinit(&f.log[i].entry);
-    free(f.log);
-    model_destroy(f.model);
-    replica_deinit(&f.crashing);
-    replica_deinit(&f.calm);
+    end(&f);
+}
+
+/* --- conservation -----------------------------------------------------------
+ */
+
+static void check_sum(const struct fixture *f, const struct query *q,
+                      const struct series *got)
+{
+    uint64_t up, down;
+    model_moved(f->model, q->location, q->by == BY_DEVICE ? got->id : 0,
+                q->by == BY_GATEWAY ? got->id : 0, &up, &down);
+    if (got->upload != up || got->download != down)
+        fail_msg("seed %" PRIu64 " step %zu: %d s, location %u by %d series "
+                 "%u: %" PRIu64 "/%" PRIu64 ", moved were %" PRIu64 "/%" PRIu64,
+                 f->seed, f->step, (int)q->resolution, q->location, (int)q->by,
+                 got->id, got->upload, got->download, up, down);
+}
+
+/* Bytes into the gateways = bytes in the buckets. */
+static void check_books(const struct fixture *f, const struct replica *r,
+                        enum query_resolution resolution)
+{
+    uint64_t end_s = model_log_time_ms(f->model) / 1000 / resolution + 1;
+    struct query q = {.to_s = end_s * resolution,
+                      .resolution = resolution,
+                      .sums_only = true};
+    for (q.location = 0; q.location <= 3; q.location++)
+        for (q.by = BY_NONE; q.by <= BY_DEVICE; q.by++) {
+            struct answer a;
+            struct errmsg e;
+            uint64_t sum = 0, up, down;
+            if (query_run(r->store, &q, &a, &e) != 0)
+                fail_msg("%s", e.text);
+            for (size_t i = 0; i < a.series_count; i++) {
+                check_sum(f, &q, &a.series[i]);
+                sum += a.series[i].upload + a.series[i].download;
+            }
+            model_moved(f->model, q.location, 0, 0, &up, &down);
+            assert_int_equal(sum, up + down);
+            answer_deinit(&a);
+        }
+}
+
+static void keep_books(uint64_t seed, size_t steps)
+{
+    struct fixture f;
+    begin(&f, seed, steps);
+    f.scenario.keeps_all = true;
+    for (f.step = 0; f.step < steps; f.step++) {
+        one_step(&f);
+        const struct replica *r = f.step % 2 == 0 ? &f.crashing : &f.calm;
+        check_books(&f, r, BY_MINUTE);
+        check_books(&f, r, BY_HOUR);
+        check_books(&f, r, BY_DAY);
+    }
+    end(&f);
 }
 
 static uint64_t number_from_environment(const char *name, uint64_t otherwise)
@@ -354,10 +421,21 @@ static void a_crash_at_every_step_changes_no_answer(void **state)
         run_stream(seed, steps);
 }
 
+static void every_tier_has_every_byte_whatever_happens(void **state)
+{
+    (void)state;
+    size_t steps = number_from_environment("HOLDFAST_STEPS", 300);
+    uint64_t seed = number_from_environment("HOLDFAST_SEED", 0);
+    keep_books(seed != 0 ? seed : 21, steps);
+    if (seed == 0)
+        keep_books(22, steps);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_crash_at_every_step_changes_no_answer),
+        cmocka_unit_test(every_tier_has_every_byte_whatever_happens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -77,7 +77,7 @@ function moved(peer, rng, ledger) {
 // --- our agent --------------------------------------------------------------
 
 // The resolutions in which every byte is kept.
-const TIERS = ['minute'];
+const TIERS = ['minute', 'hour', 'day'];
 
 const WINDOW = 32; // batches sent and not acknowledged, per stream
 
