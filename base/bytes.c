@@ -3,6 +3,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Of eight bytes read as one number. */
+#define TOP_BITS UINT64_C(0x8080808080808080)
+#define LOW_BITS UINT64_C(0x0101010101010101)
+
 /* The number of continuation bytes after a valid lead, and the allowed range of
  * the first of them (RFC 3629 section 4); -1 for a byte that leads nothing. */
 static int utf8_tail(uint8_t lead, uint8_t *low, uint8_t *high)
@@ -30,9 +34,22 @@ static int utf8_tail(uint8_t lead, uint8_t *low, uint8_t *high)
     return -1;
 }
 
+/* Eight bytes from 0x01 to 0x7f. */
+static bool are_plain(const uint8_t *data)
+{
+    uint64_t word = le64_get(data);
+    return (word & TOP_BITS) == 0 && ((word - LOW_BITS) & TOP_BITS) == 0;
+}
+
 bool bytes_are_text(struct bytes b)
 {
     size_t i = 0;
+    while (b.size - i >= sizeof(uint64_t) && are_plain(b.data + i))
+        i += sizeof(uint64_t);
+    /* What is left of a plain text is the end of its last eight bytes. */
+    if (i > 0 && b.size - i < sizeof(uint64_t) &&
+        are_plain(b.data + b.size - sizeof(uint64_t)))
+        return true;
     while (i < b.size) {
         uint8_t low, high;
         int tail = utf8_tail(b.data[i++], &low, &high);
@@ -70,8 +87,23 @@ size_t varint_put(uint8_t *out, uint64_t value)
     return n;
 }
 
-size_t varint_get(const uint8_t *data, size_t size, uint64_t *value)
+/* The low seven bits of each byte of @word, side by side. */
+static uint64_t fold_sevens(uint64_t word)
 {
+    word = (word & 0x007f007f007f007f) | (word & 0x7f007f007f007f00) >> 1;
+    word = (word & 0x00003fff00003fff) | (word & 0x3fff00003fff0000) >> 2;
+    return (word & 0x000000000fffffff) | (word & 0x0fffffff00000000) >> 4;
+}
+
+size_t varint_get_long(const uint8_t *data, size_t size, uint64_t *value)
+{
+    /* Counters have four to seven bytes: all at once. */
+    uint64_t word = size >= sizeof word ? le64_get(data) : 0;
+    uint64_t ends = size >= sizeof word ? ~word & TOP_BITS : 0;
+    if (ends != 0) {
+        *value = fold_sevens(word & (ends ^ (ends - 1)));
+        return (size_t)__builtin_ctzll(ends) / 8 + 1;
+    }
     uint64_t v = 0;
     for (size_t i = 0; i < size && i < VARINT_SIZE_MAX; i++) {
         uint64_t bits = data[i] & 0x7f;
@@ -204,19 +236,6 @@ uint64_t reader_u64(struct reader *r)
 {
     struct bytes b = reader_take(r, 8);
     return b.size == 8 ? le64_get(b.data) : 0;
-}
-
-uint64_t reader_varint(struct reader *r)
-{
-    uint64_t value = 0;
-    size_t n = r->failed ? 0 : varint_get(r->data, r->size, &value);
-    if (n == 0) {
-        r->failed = true;
-        return 0;
-    }
-    r->data += n;
-    r->size -= n;
-    return value;
 }
 
 uint32_t reader_varint32(struct reader *r)

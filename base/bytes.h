@@ -41,8 +41,18 @@ enum { VARINT_SIZE_MAX = 10 };
 /* Bytes written at @out, which has room for VARINT_SIZE_MAX. */
 size_t varint_put(uint8_t *out, uint64_t value);
 
+/* The same as varint_get, for what is longer than one byte. */
+size_t varint_get_long(const uint8_t *data, size_t size, uint64_t *value);
+
 /* Bytes consumed, 0 if the input is cut or longer than 64 bits. */
-size_t varint_get(const uint8_t *data, size_t size, uint64_t *value);
+static inline size_t varint_get(const uint8_t *data, size_t size,
+                                uint64_t *value)
+{
+    if (size == 0 || data[0] >= 0x80)
+        return varint_get_long(data, size, value);
+    *value = data[0];
+    return 1;
+}
 
 static inline uint64_t zigzag(int64_t value)
 {
@@ -159,7 +169,20 @@ static inline struct reader reader_of(struct bytes b)
 uint8_t reader_u8(struct reader *r);
 uint32_t reader_u32(struct reader *r); /* little-endian */
 uint64_t reader_u64(struct reader *r); /* little-endian */
-uint64_t reader_varint(struct reader *r);
+
+static inline uint64_t reader_varint(struct reader *r)
+{
+    uint64_t value = 0;
+    size_t n = r->failed ? 0 : varint_get(r->data, r->size, &value);
+    if (n == 0) {
+        r->failed = true;
+        return 0;
+    }
+    r->data += n;
+    r->size -= n;
+    return value;
+}
+
 /* A varint that must fit 32 bits; otherwise failed. */
 uint32_t reader_varint32(struct reader *r);
 /* @size bytes as they are. */

@@ -29,6 +29,7 @@ struct stat_report {
     struct bytes message;      /* borrowed: the PeerReport's own bytes */
     uint32_t keepalive_interval_s;
     bool from_zero;
+    bool more_allowed_ips; /* than the first one */
 };
 
 struct report_batch {

@@ -119,6 +119,7 @@ static int take_allowed_ip(const struct place *place, struct bytes value,
 {
     int rc =
         check_text(place, "allowed_ips", value, REPORT_ALLOWED_IPS_LENGTH_MAX);
+    out->more_allowed_ips = *have_one;
     if (rc == 0 && !*have_one) {
         out->allowed_ips = value;
         *have_one = true;
@@ -240,7 +241,7 @@ void stat_report_join_allowed_ips(const struct stat_report *report,
     struct wire_field f = {0};
     size_t length = 0;
 
-    if (report->message.size == 0) {
+    if (!report->more_allowed_ips) {
         buf_put(out, report->allowed_ips.data, report->allowed_ips.size);
         return;
     }

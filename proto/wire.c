@@ -11,13 +11,8 @@ static bool refuse(struct wire *w, const char *fault)
     return false;
 }
 
-/* Nearly every varint here is one byte; the loop is for the rest. */
-static bool take_varint(struct wire *w, size_t size_max, uint64_t *value)
+static bool take_long_varint(struct wire *w, size_t size_max, uint64_t *value)
 {
-    if (w->at < w->end && *w->at < 0x80) {
-        *value = *w->at++;
-        return true;
-    }
     size_t left = (size_t)(w->end - w->at);
     size_t size = varint_get(w->at, left < size_max ? left : size_max, value);
     if (size == 0) {
@@ -28,6 +23,15 @@ static bool take_varint(struct wire *w, size_t size_max, uint64_t *value)
                              : "a tag or length of more than 5 bytes");
     }
     w->at += size;
+    return true;
+}
+
+/* Nearly every varint here is one byte. */
+static inline bool take_varint(struct wire *w, size_t size_max, uint64_t *value)
+{
+    if (w->at == w->end || *w->at >= 0x80)
+        return take_long_varint(w, size_max, value);
+    *value = *w->at++;
     return true;
 }
 

@@ -30,6 +30,21 @@ static void varints_of_every_length_survive_a_round_trip(void **state)
     }
 }
 
+static void what_follows_a_varint_is_none_of_it(void **state)
+{
+    (void)state;
+    static const uint8_t followers[] = {0x00, 0x7f, 0x80, 0xff};
+    for (int bit = 0; bit < 64; bit++)
+        for (size_t f = 0; f < sizeof followers; f++) {
+            uint64_t value = UINT64_C(0xa5a5a5a5a5a5a5a5) >> bit, back = 0;
+            uint8_t raw[2 * VARINT_SIZE_MAX];
+            memset(raw, followers[f], sizeof raw);
+            size_t size = varint_put(raw, value);
+            assert_int_equal(varint_get(raw, sizeof raw, &back), size);
+            assert_true(back == value);
+        }
+}
+
 static void a_varint_beyond_64_bits_is_refused(void **state)
 {
     (void)state;
@@ -66,6 +81,27 @@ static void utf8_is_checked_to_the_letter_of_the_rfc(void **state)
     assert_false(is_text("\xf4\x90\x80\x80", 4)); /* above U+10FFFF */
     assert_false(is_text("\xe2\x82", 2));         /* cut */
     assert_false(is_text("\x80", 1));
+}
+
+/* They are looked at eight at a time. */
+static void one_bad_byte_anywhere_makes_no_text(void **state)
+{
+    (void)state;
+    static const char bad[] = {'\0', (char)0x80, (char)0xff};
+    char raw[40];
+    for (size_t size = 1; size <= sizeof raw; size++)
+        for (size_t at = 0; at < size; at++) {
+            memset(raw, at % 2 == 0 ? 0x01 : 0x7f, sizeof raw);
+            assert_true(is_text(raw, size));
+            for (size_t i = 0; i < sizeof bad; i++) {
+                raw[at] = bad[i];
+                assert_false(is_text(raw, size));
+            }
+            if (at + 1 < size) {
+                memcpy(raw + at, "\xc3\xa9", 2);
+                assert_true(is_text(raw, size));
+            }
+        }
 }
 
 static void a_reader_that_runs_out_fails_once_and_for_all(void **state)
@@ -116,9 +152,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(varints_of_every_length_survive_a_round_trip),
+        cmocka_unit_test(what_follows_a_varint_is_none_of_it),
         cmocka_unit_test(a_varint_beyond_64_bits_is_refused),
         cmocka_unit_test(zigzag_keeps_small_numbers_small),
         cmocka_unit_test(utf8_is_checked_to_the_letter_of_the_rfc),
+        cmocka_unit_test(one_bad_byte_anywhere_makes_no_text),
         cmocka_unit_test(a_reader_that_runs_out_fails_once_and_for_all),
         cmocka_unit_test(a_length_beyond_the_input_is_refused),
         cmocka_unit_test(what_a_buffer_takes_a_reader_gives_back),
