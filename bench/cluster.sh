@@ -4,6 +4,9 @@
 #   node_start I [FLAG …]    one node, again; node_ready I waits for it
 #   cluster_stop             all nodes, orderly
 #   api ARGUMENTS            curl as admin; http_of I, grpc_of I: addresses
+#   location_create [NAME], token_of ID, anonymous_mib I
+#   fill I ARGUMENTS         holdfast-fill's history becomes node I's data, which
+#                            is the only member of its cluster; its output: $filled
 #   metric NAME I            a value from /metrics of node I
 #   result NAME FILE         a value of holdfast-load's output
 # shellcheck shell=bash disable=SC2034
@@ -108,16 +111,40 @@ cluster_stop() {
 
 all_pids() { local IFS=,; echo "${pids[*]}"; }
 
+fill() {
+    local i=$1 name=n$(($1 + 1))
+    shift
+    filled=$work/fill-$name
+    "$bin/holdfast-fill" "$work/filled" "$work/copy.mdb" "$@" \
+        --admin "$(printf %s "$admin" | sha256sum | cut -d' ' -f1)" >"$filled"
+    rm -r "$work/filled"
+    "$bin/holdfastctl" snapshot restore "$work/copy.mdb" \
+        --data-dir "$work/$name" \
+        --member "$name=127.0.0.1:${ports[i]}" >/dev/null 2>&1
+    rm "$work/copy.mdb"
+}
+
+location_create() { # NAME: its id into $location
+    location=$(api -X POST -H 'Content-Type: application/json' \
+        -d "{\"name\":\"${1:-bench}\",\"address\":\"10.64.0.1/10\",\"endpoint\":\"vpn.example.com\",\"port\":51820,\"allowed_ips\":\"10.64.0.0/10\",\"accept_unknown_peers\":true}" \
+        "$(http_of 0)/api/v1/network" | jq -r .id)
+}
+token_of() { # ID: its gateways' token into $token
+    token=$(api "$(http_of 0)/api/v1/network/$1/token" | jq -r .token)
+}
+
+anonymous_mib() { # I: memory of node I that is its own
+    awk '/^RssAnon/ { print int($2 / 1024) }' "/proc/${pids[$1]}/status"
+}
+
 cluster_start() {
     pick_ports
     peers=n1=127.0.0.1:${ports[0]},n2=127.0.0.1:${ports[1]},n3=127.0.0.1:${ports[2]}
     local i
     for i in 0 1 2; do node_start "$i" "$@"; done
     for i in 0 1 2; do node_ready "$i"; done
-    location=$(api -X POST -H 'Content-Type: application/json' \
-        -d '{"name":"bench","address":"10.64.0.1/10","endpoint":"vpn.example.com","port":51820,"allowed_ips":"10.64.0.0/10","accept_unknown_peers":true}' \
-        "$(http_of 0)/api/v1/network" | jq -r .id)
-    token=$(api "$(http_of 0)/api/v1/network/$location/token" | jq -r .token)
+    location_create
+    token_of "$location"
     targets=$(grpc_of 0),$(grpc_of 1),$(grpc_of 2)
     find_leader
 }

@@ -13,7 +13,13 @@
 #include <string.h>
 #include <sys/resource.h>
 
-enum { TARGETS_MAX = 16, GATEWAYS_MAX = 16384, DRAIN_MS = 10000 };
+enum {
+    TARGETS_MAX = 16,
+    GATEWAYS_MAX = 16384,
+    OPEN_AT_ONCE = 64,
+    OPEN_PAUSE_MS = 50,
+    DRAIN_MS = 10000,
+};
 
 struct options {
     char *targets[TARGETS_MAX]; /* borrowed from argv */
@@ -181,12 +187,16 @@ static int run(const struct options *o, struct load *load)
     struct errmsg e;
     for (uint32_t i = 0; i < load->channel_count; i++)
         load->channels[i] = stream_connect(o->targets[i % o->target_count]);
-    for (uint32_t i = 0; i < load->stream_count; i++) {
+    for (uint32_t i = 0; i < o->gateways; i++) {
         if (stream_open(&load->streams[i], load, &load->fleet.gateways[i],
                         &e) != 0) {
             fprintf(stderr, "holdfast-load: %s\n", e.text);
             return 1;
         }
+        load->stream_count++;
+        /* Thousands at once would run into the nodes' time for a handshake. */
+        if (load->stream_count % OPEN_AT_ONCE == 0)
+            serve(load, clock_mono_ms() + OPEN_PAUSE_MS);
     }
     if (load->mode == LOAD_REPORT)
         serve(load, clock_mono_ms() + o->warmup_s * 1000u);
@@ -261,7 +271,6 @@ int main(int argc, char **argv)
     grpc_init();
     load.queue = grpc_completion_queue_create_for_next(NULL);
     load.streams = calloc(o.gateways, sizeof *load.streams);
-    load.stream_count = o.gateways;
     if (load.channel_count == 0 || load.channel_count > o.gateways)
         load.channel_count = o.gateways;
     load.channels = calloc(load.channel_count, sizeof *load.channels);
