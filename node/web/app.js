@@ -7,7 +7,9 @@ const REFRESH_MS = 10_000;
 const STALE_MS = 30_000;
 const DEVICES_ASKED = 1000;
 const DEVICES_SHOWN = 12; // at first, and more by each press of the button
-const POINTS_MAX = 240; // drawn; more are added up in groups
+const POINTS_MAX = 400; // drawn; more are added up in groups
+const STEPS = { minute: 60, hour: 3600, day: 86_400 };
+const DAY = 86_400;
 
 const $ = (id) => document.getElementById(id);
 
@@ -70,13 +72,13 @@ async function load(signal) {
   const to = Math.floor(Date.now() / 60_000) * 60 + 60;
   const range = {
     location: state.location, from: to - state.hours * 3600, to,
-    resolution: "minute",
   };
-  const [traffic, devices] = await Promise.all([
+  const [traffic, devices, activity] = await Promise.all([
     api("/overview", { ...range, by: "none" }, signal),
     api("/overview", { ...range, by: "device", limit: DEVICES_ASKED, points: 0 }, signal),
+    api("/activity", range, signal),
   ]);
-  return { cluster, locations, traffic, devices };
+  return { cluster, locations, traffic, devices, activity };
 }
 
 /* --- words and numbers ---------------------------------------------------- */
@@ -108,6 +110,15 @@ function clock(seconds, withDay) {
   const day = withDay ? { weekday: "short" } : {};
   return new Date(seconds * 1000).toLocaleTimeString([], {
     ...day, hour: "2-digit", minute: "2-digit", hour12: false,
+  });
+}
+
+// A time of the chart, as exact as its buckets. Days are those of UTC.
+function moment(seconds) {
+  if (state.step < DAY) return clock(seconds, state.hours >= 24);
+  const year = state.hours > 24 * 300 ? { year: "numeric" } : {};
+  return new Date(seconds * 1000).toLocaleDateString([], {
+    ...year, day: "numeric", month: "short", timeZone: "UTC",
   });
 }
 
@@ -174,11 +185,14 @@ function showDevices(devices, traffic) {
   $("more-devices").hidden = shown.length === count;
   $("devices-note").textContent = shown.length < count
     ? `the ${shown.length} busiest of ${all}` : `${all} seen, busiest first`;
-  const active = devices.series.filter((s) => s.upload + s.download > 0).length;
+}
+
+function showActivity({ now, window: past }) {
+  const users = past.users === 1 ? "1 user" : `${past.users} users`;
   $("total-devices").textContent =
-    devices.next === null ? String(active) : `${active}+`;
+    String(past.user_devices + past.network_devices);
   $("total-devices-of").textContent =
-    devices.next === null ? `of ${count} seen` : "";
+    `${now.user_devices + now.network_devices} now · ${users}`;
 }
 
 function showGateways(locations) {
@@ -285,21 +299,25 @@ function showEmpty(locations) {
 /* --- the chart ------------------------------------------------------------ */
 
 // Points as drawn: groups of buckets; a group is a gap only if nobody observed
-// any of its buckets.
-function group(points, from) {
+// any of its buckets. The last one has not ended yet: its rate is that of the
+// time that has passed.
+function group(points, from, bucket) {
   const size = Math.max(1, Math.ceil(points.length / POINTS_MAX));
   const out = [];
   for (let i = 0; i < points.length; i += size) {
     const part = points.slice(i, i + size).filter((p) => p !== null);
     const sum = (key) => part.reduce((n, p) => n + p[key], 0);
+    const t = from + i * bucket;
+    const passed = Math.floor(Date.now() / 1000) - t;
     out.push({
-      t: from + i * 60,
+      t,
+      seconds: Math.min(size * bucket, Math.max(60, passed)),
       gap: part.length === 0,
       upload: sum("upload"),
       download: sum("download"),
     });
   }
-  return { points: out, step: size * 60 };
+  return { points: out, step: size * bucket };
 }
 
 // The step of an axis with at most five lines up to @value.
@@ -309,10 +327,13 @@ function niceStep(value) {
 }
 
 function timeTicks(from, to, width) {
-  const steps = [300, 600, 900, 1800, 3600, 7200, 10800, 14400, 21600, 43200, 86400];
-  const most = Math.max(2, Math.floor(width / 90));
-  const step = steps.find((s) => (to - from) / s <= most) || 86400;
-  const shift = new Date().getTimezoneOffset() * 60; // whole local hours
+  const steps = [300, 600, 900, 1800, 3600, 7200, 10800, 14400, 21600, 43200,
+    DAY, 2 * DAY, 7 * DAY, 14 * DAY, 28 * DAY, 56 * DAY];
+  const label = state.step === DAY && state.hours < 24 * 300 ? 60 : 90; // px
+  const most = Math.max(2, Math.floor(width / label));
+  const step = steps.find((s) => (to - from) / s <= most) || 112 * DAY;
+  // Whole local hours; days are those of UTC.
+  const shift = state.step < DAY ? new Date().getTimezoneOffset() * 60 : 0;
   const ticks = [];
   for (let t = Math.ceil((from - shift) / step) * step + shift; t < to; t += step)
     ticks.push(t);
@@ -342,12 +363,13 @@ function draw() {
   const pad = { left: 74, right: 4, top: 8, bottom: 22 };
   const from = points[0].t;
   const to = from + points.length * step;
-  const peak = Math.max(...points.map((p) => Math.max(p.upload, p.download)));
-  const tick = niceStep((peak * 8) / step); // bit/s
-  const top = tick * Math.max(1, Math.ceil((peak * 8) / step / tick));
+  const bits = (p, key) => (p[key] * 8) / p.seconds; // per second
+  const peak = Math.max(...points.map((p) => Math.max(bits(p, "upload"), bits(p, "download"))));
+  const tick = niceStep(peak);
+  const top = tick * Math.max(1, Math.ceil(peak / tick));
   const x = (t) => pad.left + ((t - from) / (to - from)) * (width - pad.left - pad.right);
   const y = (n) => height - pad.bottom -
-    ((n * 8) / step / top) * (height - pad.top - pad.bottom);
+    (n / top) * (height - pad.top - pad.bottom);
   const middle = (p) => x(p.t + step / 2);
   const svg = element("svg", { viewBox: `0 0 ${width} ${height}` });
 
@@ -359,25 +381,25 @@ function draw() {
     }));
   }
   for (let i = 0; i * tick <= top; i++) {
-    const n = (i * tick * step) / 8;
+    const at = y(i * tick);
     svg.append(
-      element("line", { class: "grid", x1: pad.left, x2: width - pad.right, y1: y(n), y2: y(n) }),
-      element("text", { class: "axis", x: pad.left - 8, y: y(n) + 4, "text-anchor": "end" },
-        rate(n, step)));
+      element("line", { class: "grid", x1: pad.left, x2: width - pad.right, y1: at, y2: at }),
+      element("text", { class: "axis", x: pad.left - 8, y: at + 4, "text-anchor": "end" },
+        rate(i * tick / 8, 1)));
   }
   for (const t of timeTicks(from, to, width - pad.left))
     svg.append(element("text", {
       class: "axis", x: x(t), y: height - 5,
       "text-anchor": x(t) > width - 30 ? "end" : x(t) < pad.left + 20 ? "start" : "middle",
-    }, clock(t, to - from > 86400)));
+    }, moment(t)));
   for (const [key, name] of [["download", "down"], ["upload", "up"]])
     for (const [first, last] of runs(points, false)) {
       const part = points.slice(first, last + 1);
       if (part.length === 1) {
-        svg.append(element("circle", { class: `dot-${name}`, cx: middle(part[0]), cy: y(part[0][key]), r: 2.8 }));
+        svg.append(element("circle", { class: `dot-${name}`, cx: middle(part[0]), cy: y(bits(part[0], key)), r: 2.8 }));
         continue;
       }
-      const line = part.map((p) => `${middle(p).toFixed(1)},${y(p[key]).toFixed(1)}`).join("L");
+      const line = part.map((p) => `${middle(p).toFixed(1)},${y(bits(p, key)).toFixed(1)}`).join("L");
       svg.append(
         element("path", {
           class: `area-${name}`,
@@ -391,10 +413,11 @@ function draw() {
 }
 
 function describe(p) {
-  const when = `${clock(p.t, state.hours > 24)}–${clock(p.t + state.step)}`;
+  const when = state.step < DAY
+    ? `${moment(p.t)}–${clock(p.t + state.step)}` : `${moment(p.t)} (UTC)`;
   if (p.gap) return [when, "not observed"];
-  return [when, `upload ${bytes(p.upload)} · ${rate(p.upload, state.step)}`,
-    `download ${bytes(p.download)} · ${rate(p.download, state.step)}`];
+  return [when, `upload ${bytes(p.upload)} · ${rate(p.upload, p.seconds)}`,
+    `download ${bytes(p.download)} · ${rate(p.download, p.seconds)}`];
 }
 
 function drawCursor(p, middle, y, width, height, pad) {
@@ -411,8 +434,8 @@ function drawCursor(p, middle, y, width, height, pad) {
     }, text)),
   ];
   if (!p.gap)
-    out.push(element("circle", { class: "dot-up", cx: at, cy: y(p.upload), r: 3.2 }),
-      element("circle", { class: "dot-down", cx: at, cy: y(p.download), r: 3.2 }));
+    out.push(element("circle", { class: "dot-up", cx: at, cy: y(p.upload * 8 / p.seconds), r: 3.2 }),
+      element("circle", { class: "dot-down", cx: at, cy: y(p.download * 8 / p.seconds), r: 3.2 }));
   return out;
 }
 
@@ -428,16 +451,17 @@ function showTraffic(traffic) {
   const series = traffic.series[0] || { upload: 0, download: 0, points: [] };
   $("total-up").textContent = bytes(series.upload);
   $("total-down").textContent = bytes(series.download);
-  const count = (traffic.to - traffic.from) / 60;
+  const bucket = STEPS[traffic.resolution];
+  const count = (traffic.to - traffic.from) / bucket;
   const points = series.points.length > 0 ? series.points : new Array(count).fill(null);
-  Object.assign(state, group(points, traffic.from));
+  Object.assign(state, group(points, traffic.from, bucket));
   const gaps = state.points.filter((p) => p.gap).length;
   const top = state.points.reduce((a, p) =>
     (p.upload + p.download > a.upload + a.download ? p : a), state.points[0]);
   $("chart-summary").textContent =
-    `${clock(traffic.from, state.hours > 24)} to ${clock(traffic.to, state.hours > 24)}: ` +
+    `${moment(traffic.from)} to ${moment(traffic.to - (bucket < DAY ? 0 : 1))}, by ${traffic.resolution}: ` +
     `${bytes(series.upload)} up, ${bytes(series.download)} down; busiest at ` +
-    `${clock(top.t, state.hours > 24)} with ${bytes(top.upload + top.download)} in ` +
+    `${moment(top.t)} with ${bytes(top.upload + top.download)} in ` +
     `${ago(state.step * 1000)}` +
     (gaps > 0 ? `; ${gaps} of ${state.points.length} intervals not observed.` : ".");
   draw();
@@ -449,7 +473,7 @@ function showChartTable() {
   const head = ["From", "Upload", "Download"].map((text, i) =>
     element("th", { scope: "col", class: i > 0 ? "number" : "" }, text));
   const lines = [...state.points].reverse().map((p) => element("tr", {},
-    cell(clock(p.t, state.hours > 24)),
+    cell(moment(p.t)),
     cell(p.gap ? "not observed" : bytes(p.upload), { class: p.gap ? "number quiet" : "number" }),
     cell(p.gap ? "" : bytes(p.download), { class: "number" })));
   $("chart-table").replaceChildren(element("table", {},
@@ -466,6 +490,7 @@ function show(data) {
   showLocations(data.locations);
   showEmpty(data.locations);
   showDevices(data.devices, showTraffic(data.traffic));
+  showActivity(data.activity);
   showGateways(data.locations);
   showCluster(data.cluster);
   $("content").hidden = false;

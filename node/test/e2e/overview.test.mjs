@@ -231,6 +231,7 @@ describe('Who is there', () => {
         assert.equal(peer.gateway, 'gw-a');
         assert.equal(peer.endpoint, `192.0.2.${keys.laptop[0]}:4242`);
         assert.equal(peer.last_handshake, now);
+        assert.equal(peer.connected_since, now);
         assert.deepEqual([peer.upload, peer.download], [1500, 150]);
         const wrong = await leader.get('/api/v1/connected?after=1-2-x');
         assert.equal(wrong.status, 400);
