@@ -119,6 +119,37 @@ static int data_size(int fd, uint64_t headers, uint64_t count, uint64_t *out)
     return 0;
 }
 
+static int cut_short(const char **why)
+{
+    *why = "it was cut short";
+    return ERR_CORRUPT;
+}
+
+/* libraft cuts a segment to its last whole batch and then renames it. Who is
+ * killed between the two leaves one that is short and ends there. */
+static int check_closing(int fd, uint64_t size, const char **why)
+{
+    uint64_t offset = 8;
+    do {
+        uint8_t head[BATCH_HEAD_SIZE];
+        if (size - offset < sizeof head)
+            return cut_short(why);
+        if (read_at(fd, offset, head, sizeof head) != 0)
+            return ERR_IO;
+        offset += sizeof head;
+        uint64_t count = le64_get(head + 8), data;
+        if (count == 0 || count > (size - offset) / ENTRY_HEAD_SIZE)
+            return cut_short(why);
+        if (data_size(fd, offset, count, &data) != 0)
+            return ERR_IO;
+        offset += count * ENTRY_HEAD_SIZE;
+        if (data > size - offset)
+            return cut_short(why);
+        offset += data;
+    } while (offset < size);
+    return 0;
+}
+
 static int check_batches(int fd, uint64_t size, const char **why)
 {
     uint64_t offset = 8;
@@ -158,12 +189,10 @@ static int check_segment(const char *path, struct errmsg *e)
         rv = read_at(fd, 0, format, sizeof format);
     /* Never written: nothing in it. */
     bool written = rv == 0 && le64_get(format) != 0;
-    if (written && st.st_size != SEGMENT_SIZE) {
-        why = "it was cut short";
-        rv = ERR_CORRUPT;
-    } else if (written) {
+    if (written && st.st_size != SEGMENT_SIZE)
+        rv = check_closing(fd, (uint64_t)st.st_size, &why);
+    else if (written)
         rv = check_batches(fd, (uint64_t)st.st_size, &why);
-    }
     int reason = errno;
     if (fd >= 0)
         close(fd);

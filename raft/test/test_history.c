@@ -136,7 +136,8 @@ static void make_killed(void)
 static struct disk_log whole;
 static char killed[PATH_SIZE]; /* its raft directory */
 static uint8_t head[HEAD_SIZE];
-static size_t used; /* of the head */
+static size_t used;  /* of the head */
+static off_t closed; /* size of the segment once libraft has closed it */
 
 /* What a start makes of the segment @data: how many entries, a prefix. */
 static size_t entries_of(const uint8_t *data, off_t length)
@@ -183,6 +184,12 @@ static int set_up_killed(void **state)
     copy_directory(killed, dir);
     struct errmsg e;
     int rv = disk_log_read(dir, &whole, &e);
+    char file[PATH_SIZE];
+    struct stat st;
+    assert_true(last_file(dir, "0", file));
+    assert_int_equal(stat(file, &st), 0);
+    closed = st.st_size;
+    assert_true(closed >= (off_t)used && closed < HEAD_SIZE);
     nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
     return rv != 0 || whole.count < RECORDS || used < 4096 ? -1 : 0;
 }
@@ -216,6 +223,15 @@ static void a_segment_cut_short_leaves_a_prefix_or_is_refused(void **state)
     (void)state;
     for (size_t cut = 1; cut <= used; cut += 61)
         (void)entries_of(head, (off_t)cut);
+}
+
+/* Killed at a start, between the cut and the new name. */
+static void a_segment_that_was_about_to_be_closed_is_whole(void **state)
+{
+    (void)state;
+    assert_true(entries_of(head, closed) == whole.count);
+    assert_int_equal(entries_of(head, closed - 8), 0);
+    assert_int_equal(entries_of(head, closed + 8), 0);
 }
 
 static void rubbish_in_the_tail_leaves_a_prefix(void **state)
@@ -430,6 +446,7 @@ int main(void)
         /* Before this process has threads: these fork. */
         KILLED(a_tail_torn_at_any_byte_leaves_a_prefix),
         KILLED(a_segment_cut_short_leaves_a_prefix_or_is_refused),
+        KILLED(a_segment_that_was_about_to_be_closed_is_whole),
         KILLED(rubbish_in_the_tail_leaves_a_prefix),
         THREE(a_vote_file_that_was_lost_is_missed),
         THREE(without_any_vote_file_the_log_betrays_it),
