@@ -12,6 +12,7 @@ export class Load {
     constructor(natives, legacies, rng) {
         Object.assign(this, { natives, legacies, rng });
         this.resets = 0;
+        this.resetPatienceMs = 20000; // without a quorum nothing commits
         this.ticks = 0;
     }
 
@@ -50,9 +51,9 @@ export class Load {
         if (gateway.resetting) return;
         gateway.resetting = true;
         try {
-            if (await gateway.reset(this.rng.pick(gateway.peers))) {
-                this.resets += 1;
-            }
+            const peer = this.rng.pick(gateway.peers);
+            const patience = { timeoutMs: this.resetPatienceMs };
+            if (await gateway.reset(peer, patience)) this.resets += 1;
         } catch (error) {
             this.error = error;
         } finally {

@@ -532,15 +532,15 @@ export class DefguardGateway {
     // Counters begin at zero, in the only way that loses nothing: all before
     // is committed, the handshake moves on, and the fall is committed before
     // the counters can pass their old values.
-    async reset(peer) {
-        await this.settle();
+    async reset(peer, patience) {
+        await this.settle(patience);
         const low = Math.min(peer.upload, peer.download);
         if (low < 1000) return false;
         peer.upload = this.rng.below(500);
         peer.download = this.rng.below(500);
         peer.handshake += 5;
         this.expected.add(peer.name, peer.upload, peer.download);
-        await this.settle();
+        await this.settle(patience);
         return true;
     }
 

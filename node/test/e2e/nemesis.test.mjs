@@ -24,6 +24,7 @@ describe(SCHEDULES
     before(async () => {
         ordeal = await Ordeal.start({ label: 'nemesis' });
         ({ cluster, rng } = ordeal);
+        if (SCHEDULES) ordeal.load.resetPatienceMs = SCHEDULE_MS + 60000;
     });
     after(() => ordeal?.end());
 
