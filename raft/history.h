@@ -23,8 +23,8 @@ NODISCARD int history_check_vote(const char *raft_dir, struct errmsg *e);
 
 /* Segments that are still open: libraft frees twice what it read when one ends
  * in the middle of a batch. A torn write never looks like that, since segments
- * are allocated whole, and is left to libraft; nor does one that was about to be
- * closed, which ends with a batch. ERR_CORRUPT, ERR_IO. */
+ * are allocated whole, and is left to libraft; nor does one that was about to
+ * be closed, which ends with a batch. ERR_CORRUPT, ERR_IO. */
 NODISCARD int history_check_segments(const char *raft_dir, struct errmsg *e);
 
 /* The .meta files of snapshots. When the newest cannot be read, libraft goes

@@ -203,7 +203,8 @@ static int (*real_send[3])(struct raft_io *io, struct raft_io_send *req,
                            const struct raft_message *message,
                            raft_io_send_cb cb);
 
-/* What a node says whose disk is busy or full: nothing of the log is prepared. */
+/* What a node says whose disk is busy or full: nothing of the log is prepared.
+ */
 static int send_without_capacity(struct raft_io *io, struct raft_io_send *req,
                                  const struct raft_message *message,
                                  raft_io_send_cb cb)
