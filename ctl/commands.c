@@ -64,6 +64,11 @@ const struct flag flags[FLAG_COUNT] = {
                       "show what the directory holds", 0},
     [FLAG_FORCE_NEW_CLUSTER] = {"force-new-cluster", NULL, NULL, NULL,
                                 "make a cluster of one of it", 0},
+    [FLAG_FROM_RAW] = {"from-raw", NULL, NULL, NULL,
+                       "make a store of its raw reports", 0},
+    [FLAG_TO_DIR] = {"into", "DIR", NULL, NULL, "for the store; empty", 0},
+    [FLAG_BASE] = {"base", "FILE", NULL, NULL, "copy of a store to begin from",
+                   0},
     [FLAG_PEER_TLS_CA] = {"peer-tls-ca", "FILE", NULL, NULL,
                           "to ask the other members over TLS", 0},
     [FLAG_PEER_TLS_CERT] = {"peer-tls-cert", "FILE", NULL, NULL,
@@ -254,7 +259,8 @@ const struct command commands[] = {
 
     {"recover", NULL, "", 0, 0,
      BIT(FLAG_INSPECT) | BIT(FLAG_FORCE_NEW_CLUSTER) | BIT(FLAG_DATA_DIR) |
-         BIT(FLAG_MEMBER) | PEER_TLS | BIT(FLAG_YES),
+         BIT(FLAG_MEMBER) | PEER_TLS | BIT(FLAG_YES) | BIT(FLAG_FROM_RAW) |
+         BIT(FLAG_TO_DIR) | BIT(FLAG_BASE),
      "look at a stopped node; force a new cluster",
      "For the data directory of a stopped node on this host, when a majority "
      "is "
@@ -265,7 +271,13 @@ const struct command commands[] = {
      "it "
      "has, also of what was never acknowledged. It is refused while another "
      "member answers. All others then join with empty data directories: never "
-     "start one of them with its old directory again.",
+     "start one of them with its old directory again. "
+     "--from-raw --into makes a store anew of the raw reports, entry by entry, "
+     "as if they had come just now; the directory itself is left as it is. "
+     "Where they do not reach back to the first entry, --base gives a copy "
+     "(snapshot save) to begin from. What comes out is a copy too: "
+     "DIR/data.mdb "
+     "is for snapshot status and snapshot restore.",
      "recover --inspect --data-dir /var/lib/holdfast", run_recover},
 
     {"completion", NULL, "bash|zsh|fish", 1, 1, 0, "for bash, zsh or fish",

@@ -5,6 +5,7 @@
 #include "ctl/text.h"
 
 #include "raft/member_address.h"
+#include "raft/rebuild.h"
 #include "raft/recover.h"
 #include "tls/tls.h"
 
@@ -188,13 +189,80 @@ static int force_new_cluster(struct ctl *c, struct errmsg *e)
     return rv == 0 ? print_founded(c, &o, e) : rv;
 }
 
+/* --- re-aggregation ------------------------------------------------------- */
+
+static void put_time(uint64_t unix_ms, char out[40])
+{
+    time_t seconds = (time_t)(unix_ms / 1000);
+    struct tm tm;
+    snprintf(out, 40, "-");
+    if (unix_ms != 0 && gmtime_r(&seconds, &tm) != NULL)
+        strftime(out, 40, "%Y-%m-%d %H:%M:%S UTC", &tm);
+}
+
+static int print_rebuilt(const struct ctl *c, const struct rebuild_options *o,
+                         const struct rebuild_report *r, struct errmsg *e)
+{
+    char digest[20], first[40], last[40], when[40];
+    snprintf(digest, sizeof digest, "%016llx", (unsigned long long)r->digest);
+    if (c->output == OUTPUT_JSON)
+        return ctl_print_json(
+            json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s?}", "into", o->to,
+                      "raw_first_index", (json_int_t)r->raw_first_index,
+                      "raw_last_index", (json_int_t)r->raw_last_index,
+                      "base_index", (json_int_t)r->base_index, "entries",
+                      (json_int_t)r->entries, "index",
+                      (json_int_t)r->applied_index, "log_time_ms",
+                      (json_int_t)r->log_time_ms, "digest_index",
+                      (json_int_t)r->digest_index, "digest",
+                      r->digest_index != 0 ? digest : NULL),
+            e);
+    put_time(r->raw_first_ms, first);
+    put_time(r->raw_last_ms, last);
+    put_time(r->log_time_ms, when);
+    printf("raw reports  log index %llu to %llu\n"
+           "             %s to %s\n"
+           "begun from   %s\n"
+           "applied      %llu entries\n"
+           "result       %s/data.mdb, the state at log index %llu, %s\n",
+           (unsigned long long)r->raw_first_index,
+           (unsigned long long)r->raw_last_index, first, last,
+           o->base != NULL ? o->base : "nothing: everything is in them",
+           (unsigned long long)r->entries, o->to,
+           (unsigned long long)r->applied_index, when);
+    if (r->digest_index != 0)
+        printf("digest       %s at log index %llu\n", digest,
+               (unsigned long long)r->digest_index);
+    return 0;
+}
+
+static int from_raw(struct ctl *c, struct errmsg *e)
+{
+    struct rebuild_report report;
+    struct rebuild_options o = {.data_dir = data_dir_of(c),
+                                .to = c->values[FLAG_TO_DIR],
+                                .base = c->values[FLAG_BASE],
+                                .progress = tell};
+    if (o.to == NULL)
+        return errmsg_set(e, ERR_INVALID,
+                          "--into DIR is wanted: an empty directory for the "
+                          "store that is made");
+    int rv = rebuild_from_raw(&o, &report, e);
+    return rv == 0 ? print_rebuilt(c, &o, &report, e) : rv;
+}
+
 int run_recover(struct ctl *c, struct errmsg *e)
 {
-    if (ctl_has(c, FLAG_INSPECT) == ctl_has(c, FLAG_FORCE_NEW_CLUSTER))
+    if (ctl_has(c, FLAG_INSPECT) + ctl_has(c, FLAG_FORCE_NEW_CLUSTER) +
+            ctl_has(c, FLAG_FROM_RAW) !=
+        1)
         return errmsg_set(e, ERR_INVALID,
-                          "--inspect or --force-new-cluster is wanted, one of "
-                          "the two; see holdfastctl recover --help");
-    return ctl_has(c, FLAG_INSPECT) ? inspect(c, e) : force_new_cluster(c, e);
+                          "--inspect, --force-new-cluster or --from-raw is "
+                          "wanted, one of them; see holdfastctl recover "
+                          "--help");
+    return ctl_has(c, FLAG_INSPECT)    ? inspect(c, e)
+           : ctl_has(c, FLAG_FROM_RAW) ? from_raw(c, e)
+                                       : force_new_cluster(c, e);
 }
 
 int run_snapshot_restore(struct ctl *c, struct errmsg *e)

@@ -25,3 +25,9 @@ NODISCARD int refound_around_store(const struct recover_options *o,
                                    const char *dir,
                                    const struct copy_info *info,
                                    struct errmsg *e);
+
+/* restore.c: ERR_EXISTS if the directory holds anything; ERR_IO. */
+NODISCARD int refound_check_empty(const char *data_dir, struct errmsg *e);
+/* A new, synced file. ERR_IO, ERR_NOSPACE, ERR_NOMEM. */
+NODISCARD int refound_copy_file(const char *from_path, const char *to_path,
+                                struct errmsg *e);

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static int check_empty(const char *data_dir, struct errmsg *e)
+int refound_check_empty(const char *data_dir, struct errmsg *e)
 {
     DIR *dir = opendir(data_dir);
     if (dir == NULL)
@@ -55,8 +55,8 @@ static int copy_bytes(int from, int to, const char *path, struct errmsg *e)
     return rv;
 }
 
-static int copy_file(const char *from_path, const char *to_path,
-                     struct errmsg *e)
+int refound_copy_file(const char *from_path, const char *to_path,
+                      struct errmsg *e)
 {
     int from = open(from_path, O_RDONLY | O_CLOEXEC);
     if (from < 0)
@@ -81,7 +81,7 @@ int recover_restore(const struct recover_options *o, const char *copy,
     if (rv == 0)
         rv = durable_make_directory(o->data_dir, e);
     if (rv == 0)
-        rv = check_empty(o->data_dir, e);
+        rv = refound_check_empty(o->data_dir, e);
     if (rv == 0)
         rv = durable_path(store, o->data_dir, "store", e);
     if (rv == 0)
@@ -92,7 +92,7 @@ int recover_restore(const struct recover_options *o, const char *copy,
         return rv;
     refound_tell(o, "copying %.200s (%llu bytes)", copy,
                  (unsigned long long)info.bytes);
-    rv = copy_file(copy, file, e);
+    rv = refound_copy_file(copy, file, e);
     /* The identity comes last: a restore that was cut leaves no node. */
     return rv == 0 ? refound_around_store(o, o->data_dir, &info, e) : rv;
 }
