@@ -56,6 +56,7 @@ enum flag_id {
     FLAG_FROM_RAW,
     FLAG_TO_DIR,
     FLAG_BASE,
+    FLAG_FORMAT,
     FLAG_PEER_TLS_CA,
     FLAG_PEER_TLS_CERT,
     FLAG_PEER_TLS_KEY,

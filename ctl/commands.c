@@ -69,6 +69,8 @@ const struct flag flags[FLAG_COUNT] = {
     [FLAG_TO_DIR] = {"into", "DIR", NULL, NULL, "for the store; empty", 0},
     [FLAG_BASE] = {"base", "FILE", NULL, NULL, "copy of a store to begin from",
                    0},
+    [FLAG_FORMAT] = {"format", "csv|json", "csv", NULL,
+                     "json: an object a line", 0},
     [FLAG_PEER_TLS_CA] = {"peer-tls-ca", "FILE", NULL, NULL,
                           "to ask the other members over TLS", 0},
     [FLAG_PEER_TLS_CERT] = {"peer-tls-cert", "FILE", NULL, NULL,
@@ -83,6 +85,7 @@ const struct noun nouns[] = {
     {"leader", "hand leadership over"},
     {"drain", "empty a node before maintenance"},
     {"snapshot", "copies of the store"},
+    {"export", "reports and buckets as text"},
     {"location", "VPN locations, tokens of gateways"},
     {"device", "WireGuard peers"},
     {"token", "admin tokens of the API"},
@@ -162,6 +165,16 @@ const struct command commands[] = {
      "with empty directories.",
      "snapshot restore /backup/holdfast.mdb --member a=a.example:7600",
      run_snapshot_restore},
+
+    {"export", NULL, "WHAT [FILE]", 1, 2,
+     BIT(FLAG_FORMAT) | BIT(FLAG_FROM) | BIT(FLAG_TO) | BIT(FLAG_LOCATION),
+     "raw reports and buckets as CSV or JSON lines",
+     "WHAT is raw: every report as the first endpoint's node took it, with "
+     "counters as they were told; or minute, hour or day: upload and download "
+     "of each device by gateway. Streams to standard output, or into "
+     "FILE.part, which becomes FILE when it is whole. Times are those at which "
+     "the cluster took a report, for buckets their beginning.",
+     "export raw --from 2026-11-29T00:00:00Z --location office", run_export},
 
     {"location", "list", "", 0, 0, 0, "all locations", "", "location list",
      run_location_list},

@@ -28,7 +28,7 @@ static void put_flag(FILE *out, const struct flag *f)
 
 void help_all(FILE *out)
 {
-    fputs("usage: holdfastctl [FLAG ...] COMMAND [ARGUMENT ...]\n\n", out);
+    fputs("usage: holdfastctl [FLAG ...] COMMAND [ARGUMENT ...]\n", out);
     for (size_t i = 0; i < noun_count; i++) {
         fprintf(out, "  %-11s", nouns[i].name);
         put_verbs(out, nouns[i].name);

@@ -20,6 +20,8 @@ command_fn run_snapshot_save, run_snapshot_status;
  * there is no such file; @sum is what the file has. */
 NODISCARD int snapshot_check_sum(const char *path, char sum[SHA256_TEXT_SIZE],
                                  char kept[SHA256_TEXT_SIZE], struct errmsg *e);
+/* export.c */
+command_fn run_export;
 /* recovery.c */
 command_fn run_snapshot_restore, run_recover;
 /* location.c */

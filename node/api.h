@@ -84,6 +84,9 @@ void api_member_remove(struct http_request *rq);
 void api_leader_transfer(struct http_request *rq);
 void api_drain(struct http_request *rq);
 
+/* api_export.c */
+void api_export(struct http_request *rq);
+
 /* api_snapshot.c */
 void api_snapshot(struct http_request *rq);
 

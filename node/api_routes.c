@@ -10,6 +10,8 @@ static const char *const activity_params[] = {"location", "from", "to",
 static const char *const connected_params[] = {"location", "limit", "after",
                                                NULL};
 static const char *const stats_params[] = {"from", "to", NULL};
+static const char *const export_params[] = {"what", "format",   "from",
+                                            "to",   "location", NULL};
 static const char *const digest_params[] = {"index", NULL};
 
 #define PROBE(path, handler, summary)                                          \
@@ -111,6 +113,9 @@ const struct http_route api_routes[] = {
     OPERATE(HTTP_POST, "/api/v1/drain", api_drain, &drain_schema,
             "Give this node's leadership and gateways away, or take part "
             "again"),
+    {HTTP_GET, "/api/v1/export", ROUTE_ACTION, api_export,
+     "Raw reports or buckets as CSV or JSON lines, streamed", export_params,
+     NULL},
     OPERATE(HTTP_GET, "/api/v1/snapshot", api_snapshot, NULL,
             "A copy of this node's store, as a file; one at a time"),
     READ("/api/v1/digest", api_digest_get, digest_params,

@@ -15,7 +15,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -23,8 +22,6 @@ enum {
     SEND_MS_LEAST = 60 * 1000,
     SEND_BYTES_A_MS_LEAST = 1024, /* slower clients are given up */
     PIECE_SIZE = 256 * 1024,
-    FLUSH_MS_MAX = 30 * 1000,
-    FLUSH_POLL_MS = 20,
 };
 
 /* Stays free while a copy is there, well above what makes a node refuse new
@@ -45,11 +42,16 @@ struct snapshot {
 
 /* --- the worker ----------------------------------------------------------- */
 
-static bool may_go_on(void *arg, uint64_t bytes)
+static bool may_go_on(void *arg)
 {
     struct snapshot *s = arg;
-    (void)bytes;
     return !atomic_load(&s->task.abandoned);
+}
+
+static bool may_copy_on(void *arg, uint64_t bytes)
+{
+    (void)bytes;
+    return may_go_on(arg);
 }
 
 static int check_room(const struct snapshot *s, const char *folder,
@@ -75,29 +77,6 @@ static int check_room(const struct snapshot *s, const char *folder,
         (unsigned long long)(available >> 20));
 }
 
-/* What was applied when the copy was asked for shall be in it. A wish that
- * comes while a flush is under way is part of that one: asked again until it is
- * fulfilled. */
-static int await_flush(struct snapshot *s, struct errmsg *e)
-{
-    static const struct timespec pause = {0, FLUSH_POLL_MS * 1000 * 1000};
-    uint64_t wanted = store_applied_index(s->node->store);
-    for (unsigned i = 0; i < FLUSH_MS_MAX / FLUSH_POLL_MS; i++) {
-        struct store_status status;
-        store_status(s->node->store, &status);
-        if (status.flushed_index >= wanted)
-            return 0;
-        if (!may_go_on(s, 0))
-            return ERR_CLOSED;
-        repl_flush(s->node->repl);
-        nanosleep(&pause, NULL);
-    }
-    return errmsg_set(e, ERR_IO,
-                      "what is in memory was not written within %d s; is the "
-                      "disk full or stuck?",
-                      FLUSH_MS_MAX / 1000);
-}
-
 /* The copy as a nameless file. */
 static int make_copy(struct snapshot *s, struct errmsg *e)
 {
@@ -111,10 +90,10 @@ static int make_copy(struct snapshot *s, struct errmsg *e)
     if (rv != 0)
         return rv;
     (void)unlink(path); /* of a process that was killed */
-    rv = await_flush(s, e);
+    rv = node_await_flush(s->node, may_go_on, s, e);
     if (rv != 0)
         return rv;
-    rv = store_copy(s->node->store, path, may_go_on, s, &s->info, e);
+    rv = store_copy(s->node->store, path, may_copy_on, s, &s->info, e);
     if (rv != 0)
         return rv;
     struct stat st;
@@ -138,7 +117,7 @@ static int hash_copy(struct snapshot *s, struct errmsg *e)
     crypto_hash_sha256_init(&state);
     while (rv == 0 && at < s->size) {
         ssize_t n = pread(s->fd, piece, PIECE_SIZE, (off_t)at);
-        if (!may_go_on(s, at))
+        if (!may_go_on(s))
             rv = ERR_CLOSED;
         else if (n > 0)
             crypto_hash_sha256_update(&state, piece, (size_t)n);

@@ -36,6 +36,8 @@ struct http_task;
 struct http_route;
 struct http_waits;
 struct http_write;
+struct http_stream;
+struct http_watch;
 
 typedef void http_handler_fn(struct http_request *rq);
 
@@ -51,6 +53,7 @@ enum http_wait_kind {
     WAIT_NONE,
     WAIT_WRITE,        /* a submission's outcome, then its index */
     WAIT_TASK,         /* the end of a task */
+    WAIT_STREAM,       /* something to send */
     WAIT_INDEX,        /* applied here */
     WAIT_NEXT_BARRIER, /* the one that has not been submitted yet */
     WAIT_BARRIER,
@@ -81,6 +84,7 @@ struct http_request {
     bool has_file;        /* instead of answer: this descriptor, owned */
     int file;
     uint64_t file_size;
+    struct http_stream *stream; /* instead of answer: http_stream.h */
     unsigned answer_ms; /* time it may take from now on; 0 = the usual */
     struct http_header headers[HTTP_HEADERS_MAX];
     size_t header_count;
@@ -96,7 +100,8 @@ struct http_request {
     struct http_task *task; /* its owner when it has ended */
     struct http_request *previous, *next;
 
-    void *connection; /* the server's */
+    void *connection;         /* the server's */
+    struct http_watch *watch; /* its deadline; may be NULL */
 };
 
 /* The answer is the JSON that rq->json has written. */

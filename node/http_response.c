@@ -5,6 +5,12 @@
 
 #include <microhttpd.h>
 
+#include "node/http_stream.h"
+#include "node/http_wait.h"
+#include "node/http_watch.h"
+
+enum { STREAM_BLOCK = 32 * 1024 };
+
 static void put_header(struct MHD_Response *response, const char *name,
                        const char *value)
 {
@@ -46,8 +52,33 @@ static void put_common_headers(const struct http_request *rq,
         put_header(response, "Cache-Control", "no-store");
 }
 
+/* The library wants more of the body. */
+static ssize_t read_stream(void *arg, uint64_t at, char *out, size_t capacity)
+{
+    struct http_request *rq = arg;
+    (void)at;
+    long size = rq->wait_status != 0
+                    ? STREAM_FAILED
+                    : http_stream_take(rq->stream, out, capacity);
+    if (size == STREAM_OVER)
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    if (size == STREAM_FAILED)
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    if (size == STREAM_NOT_YET) {
+        http_watch_set(rq->watch, STREAM_WAIT_MS + STREAM_SEND_MS);
+        waits_stream(rq);
+        MHD_suspend_connection(rq->connection);
+        return 0;
+    }
+    http_watch_set(rq->watch, STREAM_SEND_MS);
+    return size;
+}
+
 static struct MHD_Response *make_body(struct http_request *rq)
 {
+    if (rq->stream != NULL)
+        return MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK,
+                                                 read_stream, rq, NULL);
     if (rq->has_file) {
         rq->has_file = false; /* closed with the response */
         return MHD_create_response_from_fd64(rq->file_size, rq->file);

@@ -131,6 +131,7 @@ static enum MHD_Result on_head(struct exchange *x,
 {
     struct http_request *rq = &x->rq;
     rq->connection = connection;
+    rq->watch = watch_of(connection);
     copy_header(connection, MHD_HTTP_HEADER_HOST, rq->host, sizeof rq->host);
     copy_header(connection, MHD_HTTP_HEADER_IF_NONE_MATCH, rq->if_none_match,
                 sizeof rq->if_none_match);

@@ -1,5 +1,6 @@
 /* See http_wait.h.
  *
+ *   a body  -- waits_stream ------> WAIT_STREAM --something to send--> the body
  *   handler -- http_submit --> WAIT_WRITE --outcome--> WAIT_INDEX --> resume
  *           -- http_await_task ---> WAIT_TASK  --its end------------> resume
  *           -- http_await_index -------------------->  WAIT_INDEX --> resume
@@ -13,6 +14,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "node/http_stream.h"
 
 #include <stdlib.h>
 #include <time.h>
@@ -250,6 +252,8 @@ unsigned waits_run(struct http_waits *w, unsigned most)
         next = rq->next;
         if (rq->wait == WAIT_INDEX && applied >= rq->wait_index)
             ready(rq, 0);
+        else if (rq->wait == WAIT_STREAM && http_stream_is_ready(rq->stream))
+            ready(rq, 0);
         else if (rq->wait_until_ms <= now)
             ready(rq, is_barrier(rq) ? ERR_AGAIN : ERR_TIMEOUT);
         else if (rq->wait_until_ms - now < most)
@@ -272,6 +276,37 @@ void waits_forget(struct http_waits *w, struct http_request *rq)
     if (rq->task != NULL)
         rq->task->destroy(rq->task);
     rq->task = NULL;
+    if (rq->stream != NULL)
+        http_stream_leave(rq->stream);
+    rq->stream = NULL;
+}
+
+/* --- streams -------------------------------------------------------------- */
+
+int waits_stream_begin(struct http_waits *w, struct http_task *t, size_t most)
+{
+    if (w->stream_count >= most || w->task_count == HTTP_TASKS_MAX)
+        return ERR_LIMIT;
+    w->stream_count++;
+    w->task_count++;
+    t->waits = w;
+    return 0;
+}
+
+void waits_stream_end(struct http_waits *w)
+{
+    w->stream_count--;
+}
+
+void waits_stream_withdraw(struct http_waits *w)
+{
+    w->stream_count--;
+    w->task_count--;
+}
+
+void waits_stream(struct http_request *rq)
+{
+    enlist(rq, WAIT_STREAM, STREAM_WAIT_MS, NULL);
 }
 
 void waits_applied(struct http_waits *w)

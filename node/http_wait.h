@@ -6,7 +6,7 @@
 
 #include "node/http.h"
 
-/* In flight, abandoned ones included. */
+/* In flight, abandoned ones included; tasks of streams count as tasks too. */
 enum { HTTP_WRITES_MAX = 256, HTTP_TASKS_MAX = 64 };
 
 /* The request is to be looked at again by the server. */
@@ -23,7 +23,7 @@ struct http_waits {
     _Atomic unsigned waiting_count;
     /* http thread */
     struct http_request *first;
-    size_t write_count, task_count;
+    size_t write_count, task_count, stream_count;
     struct http_write *barrier; /* in flight, NULL if none */
 };
 
@@ -36,6 +36,17 @@ void waits_deinit(struct http_waits *w);
 /* Readies what is fulfilled or out of time; returns the ms until the next
  * deadline, @most if there is none sooner. */
 unsigned waits_run(struct http_waits *w, unsigned most);
+
+/* A stream's task begins, of at most @most streams, and has ended. ERR_LIMIT.
+ */
+NODISCARD int waits_stream_begin(struct http_waits *w, struct http_task *t,
+                                 size_t most);
+void waits_stream_end(struct http_waits *w);
+/* It could not be started after all. */
+void waits_stream_withdraw(struct http_waits *w);
+
+/* Waits for something to send. */
+void waits_stream(struct http_request *rq);
 
 /* Readies everything with ERR_CLOSED. */
 void waits_close(struct http_waits *w);

@@ -4,8 +4,13 @@
 #include "base/log.h"
 
 #include <string.h>
+#include <time.h>
 
-enum { SILENCE_MS = 2 * 60 * 1000 };
+enum {
+    SILENCE_MS = 2 * 60 * 1000,
+    FLUSH_MS_MAX = 30 * 1000,
+    FLUSH_POLL_MS = 20,
+};
 
 static bool cluster_is_founded(struct node *n)
 {
@@ -55,4 +60,27 @@ void node_drain(struct node *n, bool drain)
     if (before != drain)
         log_info("drain", drain ? "leadership and gateways are given away"
                                 : "over: this node takes part again");
+}
+
+/* A wish that comes while a flush is under way is part of that one: asked again
+ * until it is fulfilled. */
+int node_await_flush(struct node *n, bool (*may_go_on)(void *arg), void *arg,
+                     struct errmsg *e)
+{
+    static const struct timespec pause = {0, FLUSH_POLL_MS * 1000 * 1000};
+    uint64_t wanted = store_applied_index(n->store);
+    for (unsigned i = 0; i < FLUSH_MS_MAX / FLUSH_POLL_MS; i++) {
+        struct store_status status;
+        store_status(n->store, &status);
+        if (status.flushed_index >= wanted)
+            return 0;
+        if (!may_go_on(arg))
+            return ERR_CLOSED;
+        repl_flush(n->repl);
+        nanosleep(&pause, NULL);
+    }
+    return errmsg_set(e, ERR_IO,
+                      "what is in memory was not written within %d s; is the "
+                      "disk full or stuck?",
+                      FLUSH_MS_MAX / 1000);
 }

@@ -54,6 +54,12 @@ uint64_t node_now_ms(const struct node *n);
 /* Any thread. Gives leadership and gateways away, or takes them again. */
 void node_drain(struct node *n, bool drain);
 
+/* What this replica had applied at the call is in its files when it returns 0.
+ * Blocks, for a thread that may; @may_go_on is asked now and then, and ends it
+ * with ERR_CLOSED. ERR_IO after half a minute. */
+NODISCARD int node_await_flush(struct node *n, bool (*may_go_on)(void *arg),
+                               void *arg, struct errmsg *e);
+
 /* --- rpc_server.c: the gateways' side, on the grpc thread ---------------- */
 
 /* Binds (port 0 picks one; node->grpc_address says which), starts the thread.
