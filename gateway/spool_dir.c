@@ -130,6 +130,8 @@ static int segment_add(struct spool_dir *d, uint64_t first, uint64_t size)
 static void segments_remove(struct spool_dir *d, uint64_t session, size_t count)
 {
     char path[DURABLE_PATH_SIZE];
+    if (count == 0)
+        return;
     for (size_t i = 0; i < count; i++) {
         segment_path(d, session, d->segments[i].first, path);
         (void)unlink(path);
