@@ -283,7 +283,7 @@ describe('A disk that is full to the last byte', { skip }, () => {
             t.diagnostic(`exits: ${JSON.stringify(exits)}`);
             for (const exit of exits) assert.equal(exit.code, 75);
             const lines = cluster.nodes.reduce((sum, node) =>
-                sum + (node.log().match(/\b(error|ERROR)\b/g) ?? []).length, 0);
+                sum + (node.log().match(/^\S+ error /gm) ?? []).length, 0);
             assert.equal(lines, exits.length);
             for (const node of cluster.nodes) node.expectedExit = false;
         }, { reserve: '1', peers: 400, everyMs: 10 });
