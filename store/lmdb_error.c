@@ -2,9 +2,24 @@
 
 #include <errno.h>
 #include <lmdb.h>
+#include <stdbool.h>
+#include <sys/statvfs.h>
+
+/* LMDB calls a write that was cut short an EIO. The end of the disk does that,
+ * and leaves less than one of its writes. */
+enum { CUT_BYTES_MAX = 1024 * 1024 };
+
+static bool disk_is_full(const char *path)
+{
+    struct statvfs fs;
+    return statvfs(path, &fs) == 0 &&
+           (unsigned long long)fs.f_bavail * fs.f_frsize < CUT_BYTES_MAX;
+}
 
 int lmdb_error(int rc, const char *doing, const char *path, struct errmsg *e)
 {
+    if (rc == EIO && disk_is_full(path))
+        rc = ENOSPC;
     switch (rc) {
     case ENOSPC:
     case EDQUOT:

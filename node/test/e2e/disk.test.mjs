@@ -259,7 +259,7 @@ describe('A disk that is full to the last byte', { skip }, () => {
         });
     });
 
-    // Without a reserve to speak of, the log itself meets the end.
+    // Without a reserve to speak of, the log or the raw reports meet the end.
     test('met by the log: exit 75 with one line, and back', async (t) => {
         await withDisks('end', async (cluster, load) => {
             const exits = [];
