@@ -58,9 +58,7 @@ static char *put_number(char *at, uint64_t value)
 
 static char *put_text(char *at, const char *text)
 {
-    size_t length = strlen(text);
-    memcpy(at, text, length);
-    return at + length;
+    return stpcpy(at, text);
 }
 
 static void put_line(struct bench *b, uint32_t location, uint64_t device,

@@ -146,7 +146,7 @@ static int read_header(struct spool_file *f, const char *path,
 static bool record_at(const struct spool_file *f, struct bytes all, uint64_t at,
                       struct bytes *payload)
 {
-    if (all.size - at < SPOOL_FRAME_SIZE)
+    if (at > all.size || all.size - at < SPOOL_FRAME_SIZE)
         return false;
     size_t size = le32_get(all.data + at);
     if (size == 0 || size > all.size - at - SPOOL_FRAME_SIZE)
@@ -204,7 +204,7 @@ int spool_file_open(struct spool_file *f, const char *path,
     if (rv != 0)
         goto out;
     struct bytes all = {NULL, (size_t)st.st_size};
-    data = malloc(all.size + 1);
+    data = calloc(1, all.size + 1);
     if (data == NULL) {
         rv = errmsg_set(e, ERR_NOMEM, "out of memory");
         goto out;
