@@ -94,6 +94,11 @@ CONF
     rival_pids+=("$(head -n 1 "$1/postmaster.pid")")
 }
 
+standby_is_synchronous() {
+    "$(program psql)" -XAtc "SELECT sync_state FROM pg_stat_replication" \
+        "$postgres" | grep -qx sync
+}
+
 postgres_start() {
     install_once initdb postgresql postgresql
     if ! [ -x "$bin/holdfast-postgres-load" ]; then
@@ -121,8 +126,8 @@ postgres_start() {
     psql=$(program psql)
     "$psql" -Xqc "ALTER SYSTEM SET synchronous_standby_names = 's'" "$postgres"
     "$psql" -Xqc "SELECT pg_reload_conf()" "$postgres" >/dev/null
-    until_it_answers grep -q sync <("$psql" -XAtc \
-        "SELECT sync_state FROM pg_stat_replication WHERE sync_state = 'sync'" "$postgres")
+    # Asked anew each time: a substitution's output could be read only once.
+    until_it_answers standby_is_synchronous
 }
 
 # --- VictoriaMetrics ---------------------------------------------------------

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { LINE_SIZE_MAX = 128, WARMUP_MS = 2000 };
+enum { LINE_SIZE_MAX = 192, WARMUP_MS = 2000 };
 
 struct options {
     const char *address; /* borrowed from argv */
