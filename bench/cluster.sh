@@ -124,10 +124,16 @@ fill() {
     rm "$work/copy.mdb"
 }
 
-location_create() { # NAME: its id into $location
+location_create() { # NAME: its id into $location; returns when all nodes know it
+    local i
     location=$(api -X POST -H 'Content-Type: application/json' \
         -d "{\"name\":\"${1:-bench}\",\"address\":\"10.64.0.1/10\",\"endpoint\":\"vpn.example.com\",\"port\":51820,\"allowed_ips\":\"10.64.0.0/10\",\"accept_unknown_peers\":true}" \
         "$(http_of 0)/api/v1/network" | jq -r .id)
+    for i in "${!pids[@]}"; do
+        until api "$(http_of "$i")/api/v1/network/$location" >/dev/null 2>&1; do
+            sleep 0.05
+        done
+    done
 }
 token_of() { # ID: its gateways' token into $token
     token=$(api "$(http_of 0)/api/v1/network/$1/token" | jq -r .token)
