@@ -171,6 +171,82 @@ without_a_majority_that_has_room_nothing_is_acknowledged(void **state)
     cluster_converge(&c, 7);
 }
 
+/* --- each guard without the other ----------------------------------------- */
+
+static void send_anything(struct repl *r)
+{
+    r->guard.peer_takes_entries = NULL;
+}
+
+/* Its leader may not have heard yet how little room there is. */
+static void
+a_low_follower_throws_away_what_its_leader_sends_anyway(void **state)
+{
+    (void)state;
+    size_t leader = cluster_leader(&c), low = (leader + 1) % 3;
+    submit_many(leader, 1, 5);
+    cluster_converge(&c, 5);
+    cluster_on_loop(&c, leader, send_anything);
+    set_free(low, RESERVE_MIB - 1, true);
+    uint64_t last = status_of(low).last_index;
+    submit_many(leader, 6, 20);
+    sleep_ms(500);
+    assert_int_equal(status_of(low).last_index, last);
+    set_free(low, PLENTY_MIB, false);
+    cluster_converge(&c, 20);
+}
+
+/* What the loop of the leader is asked, and says. */
+static struct {
+    uint64_t peer_id;
+    unsigned entries; /* that went out, of one */
+} offer;
+
+static int count_entries(struct raft_io *io, struct raft_io_send *req,
+                         const struct raft_message *message, raft_io_send_cb cb)
+{
+    (void)io;
+    (void)req;
+    (void)cb;
+    offer.entries = message->append_entries.n_entries;
+    return 0;
+}
+
+static void offer_an_entry(struct repl *r)
+{
+    int (*send)(struct raft_io *, struct raft_io_send *,
+                const struct raft_message *, raft_io_send_cb) =
+        r->guard.inner.send;
+    struct raft_io_send req = {0};
+    struct raft_entry entry = {.type = RAFT_COMMAND};
+    struct raft_message message = {
+        .type = RAFT_APPEND_ENTRIES,
+        .server_id = offer.peer_id,
+        .append_entries = {.entries = &entry, .n_entries = 1}};
+    r->guard.inner.send = count_entries;
+    (void)r->guard.io.send(&r->guard.io, &req, &message, NULL);
+    r->guard.inner.send = send;
+}
+
+static unsigned offered(size_t leader, size_t peer)
+{
+    offer.peer_id = status_of(peer).raft_id;
+    cluster_on_loop(&c, leader, offer_an_entry);
+    return offer.entries;
+}
+
+static void a_leader_keeps_back_what_a_low_follower_throws_away(void **state)
+{
+    (void)state;
+    size_t leader = cluster_leader(&c), low = (leader + 1) % 3;
+    assert_int_equal(offered(leader, low), 1);
+    set_free(low, RESERVE_MIB - 1, true);
+    WAIT_FOR(offered(leader, low) == 0, 10000);
+    assert_int_equal(offered(leader, (leader + 2) % 3), 1);
+    set_free(low, PLENTY_MIB, false);
+    WAIT_FOR(offered(leader, low) == 1, 10000);
+}
+
 static void a_node_that_starts_on_a_full_disk_serves_and_refuses(void **state)
 {
     (void)state;
@@ -306,6 +382,8 @@ int main(void)
         THREE(the_edge_of_the_reserve_does_not_toggle),
         THREE(when_all_are_low_work_is_refused_until_there_is_room),
         THREE(without_a_majority_that_has_room_nothing_is_acknowledged),
+        THREE(a_low_follower_throws_away_what_its_leader_sends_anyway),
+        THREE(a_leader_keeps_back_what_a_low_follower_throws_away),
         THREE(a_node_that_starts_on_a_full_disk_serves_and_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
