@@ -137,8 +137,9 @@ static int read_head(const struct raw_key *key, struct bytes value,
     out->last_ms = le64_get(value.data + 24);
     *size = le32_get(value.data + 32);
     bool good = format == RAW_CHUNK_FORMAT && out->count > 0 &&
-                out->last >= key->first && *size > 0 &&
-                *size <= RAW_CHUNK_SIZE_MAX && le32_get(value.data + 36) == 0;
+                out->last >= key->first && out->last != UINT64_MAX &&
+                *size > 0 && *size <= RAW_CHUNK_SIZE_MAX &&
+                le32_get(value.data + 36) == 0;
     return good ? 0 : ERR_CORRUPT;
 }
 
@@ -183,8 +184,9 @@ int raw_reader_next(struct raw_reader *r, uint64_t *index, struct bytes *entry)
         return r->rest.size == 0 && r->index == r->last ? 0 : ERR_CORRUPT;
     uint64_t step = reader_varint(&r->rest);
     *entry = reader_bytes(&r->rest);
-    if (r->rest.failed || step > r->last - r->index)
+    if (r->rest.failed || (step == 0) == r->begun || step > r->last - r->index)
         return ERR_CORRUPT;
+    r->begun = true;
     r->left--;
     *index = r->index += step;
     return 1;

@@ -69,9 +69,11 @@ struct raw_reader {
     struct reader rest;
     uint64_t index, last;
     uint32_t left;
+    bool begun; /* behind the first entry, the only one without a step */
 };
 
 struct raw_reader raw_reader_of(const struct raw_chunk *c);
-/* 1 and an entry, borrowed from the chunk, 0 at the end, ERR_CORRUPT. */
+/* 1 and an entry, borrowed from the chunk, its index above the one before, 0 at
+ * the end, ERR_CORRUPT. */
 NODISCARD int raw_reader_next(struct raw_reader *r, uint64_t *index,
                               struct bytes *entry);
