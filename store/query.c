@@ -1,5 +1,6 @@
 /* query_run: sums first, to know which series are the largest, then the points
- * of those that were asked for; both from one view (store/view.h). Who asks for
+ * of those that were asked for; both from one view (store/view.h), which is
+ * read a second time only if its cells are too many to be kept. Who asks for
  * devices gets their cells, anyone else the totals of the gateways. A device
  * that has cells in several locations is one series, observed when any of them
  * was. */
@@ -12,6 +13,7 @@
 enum {
     POINTS_MAX = 16 * 1000 * 1000, /* of one answer: 384 MB */
     GROUPS_FIRST = 64,
+    CELLS_KEPT_MAX = 128 * 1024, /* 4 MiB; 2,000 devices in an hour */
 };
 
 static const uint32_t no_series = UINT32_MAX;
@@ -36,7 +38,9 @@ struct run {
     struct answer *out;
     struct view view;
     struct view_range range;
-    struct cells open;    /* cells of the table, copied under the lock */
+    struct cells open; /* cells of the table, copied under the lock */
+    struct cells kept; /* all that were summed, unless they were too many */
+    bool all_kept;
     struct group *groups; /* owned */
     size_t group_count, group_capacity;
     uint32_t *index;       /* owned; hash of groups: number + 1, load <= 1/2 */
@@ -129,6 +133,16 @@ static int add_to_group(void *arg, const struct cell *cell)
     group->upload += cell->upload;
     group->download += cell->download;
     return 0;
+}
+
+static int add_and_keep(void *arg, const struct cell *cell)
+{
+    struct run *r = arg;
+    if (r->kept.count == CELLS_KEPT_MAX)
+        r->all_kept = false;
+    else if (cells_push(&r->kept, cell) != 0)
+        return ERR_NOMEM;
+    return add_to_group(r, cell);
 }
 
 static int add_to_points(void *arg, const struct cell *cell)
@@ -371,13 +385,22 @@ static int each_cell(struct run *r, bool totals, view_cell_fn *fn,
     return view_each_closed(&r->view, &range, fn, r, e);
 }
 
+static int each_kept(struct run *r, view_cell_fn *fn)
+{
+    int rc = 0;
+    for (size_t i = 0; i < r->kept.count && rc == 0; i++)
+        rc = fn(r, &r->kept.items[i]);
+    return rc;
+}
+
 /* Of the series that were chosen. */
 static int fill_points(struct run *r, struct errmsg *e)
 {
     bool totals = r->range.totals;
     int rc = link_groups(r);
     if (rc == 0)
-        rc = each_cell(r, totals, add_to_points, e);
+        rc = r->all_kept ? each_kept(r, add_to_points)
+                         : each_cell(r, totals, add_to_points, e);
     if (rc == 0 && !totals) {
         rc = each_cell(r, true, add_to_watch, e);
         if (rc == 0)
@@ -390,8 +413,9 @@ static int collect(struct run *r, struct errmsg *e)
 {
     bool totals = r->range.totals;
     int rc = copy_open(r);
+    r->all_kept = !r->query->sums_only;
     if (rc == 0)
-        rc = each_cell(r, totals, add_to_group, e);
+        rc = each_cell(r, totals, r->all_kept ? add_and_keep : add_to_group, e);
     /* The one series is there when it is idle. */
     if (rc == 0 && r->query->by == BY_NONE && r->group_count == 0)
         rc = add_to_group(r, &(struct cell){.location = r->query->location});
@@ -473,6 +497,7 @@ int query_run(struct store *s, const struct query *q, struct answer *out,
     free(r.groups);
     free(r.index);
     cells_deinit(&r.open);
+    cells_deinit(&r.kept);
     if (rc != 0)
         answer_deinit(out);
     return rc;

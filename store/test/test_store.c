@@ -1029,6 +1029,39 @@ static void late_cells_are_merged_into_many_blocks(void **state)
     assert_true(digests[0] == digests[1]);
 }
 
+/* 140,000 cells; a query keeps 131,072 of them for its points. */
+static void points_of_more_cells_than_a_query_keeps_are_all_there(void **state)
+{
+    (void)state;
+    enum { MINUTES = 200 };
+    struct world world = {0}, *w = &world;
+    replica_init(&w->replica);
+    struct model_step step = {.log_time_ms = T0, .count = 2};
+    step.commands[0].kind = MODEL_LOCATION_CREATE;
+    step.commands[1].kind = MODEL_LOCATION_CREATE;
+    step.commands[1].accept_unknown = true;
+    apply_step(w, &step);
+    for (uint64_t i = 0; i < MINUTES; i++)
+        report_crowd(w, T0 + i * 60000, T0 + i * 60000, i + 1, 1, 3);
+    replica_flush(&w->replica);
+    struct query q = {.location = 2,
+                      .from_s = T0 / 1000,
+                      .to_s = T0 / 1000 + MINUTES * 60,
+                      .resolution = BY_MINUTE,
+                      .by = BY_DEVICE};
+    struct answer a;
+    struct errmsg e;
+    assert_int_equal(query_run(w->replica.store, &q, &a, &e), 0);
+    assert_int_equal(a.series_count, CROWD);
+    for (size_t i = 0; i < CROWD; i++) {
+        assert_int_equal(a.series[i].upload, 3 * MINUTES);
+        for (size_t b = 0; b < MINUTES; b++)
+            assert_int_equal(a.series[i].points[b].upload, 3);
+    }
+    answer_deinit(&a);
+    replica_deinit(&w->replica);
+}
+
 /* --- digests and queries ----------------------------------------------------
  */
 
@@ -1168,6 +1201,7 @@ int main(void)
         CASE(a_gap_is_remembered_across_a_restart),
         CASE(a_gap_longer_than_the_retention_loses_nothing),
         cmocka_unit_test(late_cells_are_merged_into_many_blocks),
+        cmocka_unit_test(points_of_more_cells_than_a_query_keeps_are_all_there),
         CASE(the_last_sixteen_digests_are_kept),
         CASE(a_digest_sees_every_kind_of_change),
         CASE(ranges_that_make_no_sense_are_refused),
