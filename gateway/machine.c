@@ -4,6 +4,12 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <xxhash.h>
+
+uint64_t machine_mark(const uint8_t hash[MACHINE_HASH_SIZE])
+{
+    return XXH3_64bits(hash, MACHINE_HASH_SIZE);
+}
 
 int machine_hash(const char *path, const char *hostname,
                  uint8_t out[MACHINE_HASH_SIZE])

@@ -242,8 +242,10 @@ static int start(struct agent *a, struct errmsg *e)
     struct sigaction action = {.sa_handler = on_signal};
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
-    printf("observing ifname=%s node=%s session=%llu\n", c->ifname,
-           reporter_node(a->reporter), (unsigned long long)a->session.id);
+    printf("observing ifname=%s node=%s session=%llu machine=%016llx\n",
+           c->ifname, reporter_node(a->reporter),
+           (unsigned long long)a->session.id,
+           (unsigned long long)machine_mark(machine));
     fflush(stdout);
     return 0;
 }

@@ -254,6 +254,8 @@ int native_record_encode(struct native_stream *s, const struct reporter *who,
         .has_machine = batch->machine.size > 0,
         .machine = XXH3_64bits(batch->machine.data, batch->machine.size),
     };
+    if (head.has_machine)
+        s->machine = head.machine;
     struct row *rows = calloc(batch->peer_count + 1, sizeof *rows);
     if (rows == NULL)
         return ERR_NOMEM;

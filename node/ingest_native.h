@@ -44,6 +44,7 @@ struct native_stream {
     uint64_t applied_index; /* of `taken` */
     enum stream_end end;    /* not STREAM_GOES_ON: say so and stop */
     uint64_t end_value;
+    uint64_t machine;        /* that a batch told, as apply sees it; 0 = none */
     struct text_cache texts; /* what the log was told of each peer */
     /* Something settled: there may be an acknowledgement, room, or an end. */
     void (*changed)(struct native_stream *s);

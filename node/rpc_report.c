@@ -5,6 +5,8 @@
 #include "node/ingest_native.h"
 #include "node/rpc_call.h"
 
+#include "base/log.h"
+
 struct report_call {
     struct call call;
     struct native_stream stream;
@@ -29,6 +31,43 @@ static void send_ack(struct call *c, uint64_t sequence, uint64_t applied_index)
     call_send(c, buf_bytes(&g->out));
 }
 
+/* Another stream of the same agent id here; NULL: none. */
+static const struct call *other_host(const struct call *c)
+{
+    const struct call *o = c->server->calls;
+    while (o != NULL && (o == c || o->method != c->method || o->ended ||
+                         o->location != c->location ||
+                         strcmp(o->identity, c->identity) != 0))
+        o = o->next;
+    return o;
+}
+
+/* Names both hosts: one by its address, the other by its address where it
+ * reports to this node, each by its machine, which its agent prints at start.
+ */
+static void tell_superseded(const struct call *c, const struct native_stream *s)
+{
+    struct roster *r = s->ingest->roster;
+    const struct call *other = other_host(c);
+    uint64_t machine = 0;
+    roster_read_lock(r);
+    const struct gateway *g =
+        roster_gateway(r, roster_gateway_by_identity(
+                              r, c->location, GATEWAY_NATIVE,
+                              bytes_of_string(c->identity), (struct bytes){0}));
+    if (g != NULL)
+        machine = g->machine;
+    roster_read_unlock(r);
+    log_warn("two_hosts",
+             "agent %s of location %u at %s (machine %016llx) is "
+             "superseded by session %llu from %s (machine %016llx): give each "
+             "its own --gateway-id",
+             c->identity, c->location, c->address,
+             (unsigned long long)s->machine, (unsigned long long)s->end_value,
+             other != NULL ? other->address : "elsewhere",
+             (unsigned long long)machine);
+}
+
 /* One acknowledgement on its way at a time: while it is, those that follow
  * gather into one. */
 static void report_go_on(struct call *c)
@@ -39,6 +78,8 @@ static void report_go_on(struct call *c)
         return;
     if (!c->sending && native_stream_ack(s, &sequence, &applied_index))
         send_ack(c, sequence, applied_index);
+    if (s->end == STREAM_SUPERSEDED)
+        tell_superseded(c, s);
     if (s->end != STREAM_GOES_ON)
         call_finish_stream(c, s->end, s->end_value);
     else if (c->half_closed && s->count == 0 && !s->ack_due)

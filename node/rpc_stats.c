@@ -10,7 +10,7 @@
 
 #include <stdio.h>
 
-enum { ORPHAN_MS = 60 * 1000 };
+enum { ORPHAN_MS = 60 * 1000, TORN_TELL_MS = 3600 * 1000 };
 
 struct stats_call {
     struct call call;
@@ -19,6 +19,7 @@ struct stats_call {
     bool named; /* by a Config on this connection */
     bool open, abandoned;
     uint64_t orphaned_at_ms;
+    uint64_t told_ms; /* log time: that two hosts report under its name */
 };
 
 static struct stats_call *stats_of(struct call *c)
@@ -53,9 +54,34 @@ static void stats_tick(struct call *c)
     call_settle(c);
 }
 
+/* To be counted by turns costs each of them what passes between two turns. */
+static void tell_two_hosts(struct stats_call *sc)
+{
+    struct roster *r = sc->stream.ingest->roster;
+    struct gateway_hosts hosts = {.torn_ms = 0};
+    roster_read_lock(r);
+    const struct gateway *g = roster_gateway(r, sc->stream.gateway);
+    if (g != NULL)
+        hosts = g->hosts;
+    roster_read_unlock(r);
+    uint64_t now_ms = sc->stream.ingest->log_time_ms(sc->stream.ingest);
+    if (hosts.torn_ms == 0 || hosts.torn_ms + HOSTS_TURN_MS_MAX < now_ms ||
+        (sc->told_ms != 0 && sc->told_ms + TORN_TELL_MS > now_ms))
+        return;
+    sc->told_ms = now_ms;
+    log_warn(
+        "two_hosts",
+        "gateway %s (name \"%s\") of location %u reports from %s and from "
+        "%s by turns, and less than all is counted: give each host its own "
+        "name",
+        sc->call.hostname, sc->name, sc->call.location, hosts.before,
+        hosts.address);
+}
+
 static void stream_changed(struct legacy_stream *s)
 {
     struct call *c = s->arg;
+    tell_two_hosts(stats_of(c));
     stats_go_on(c);
     call_settle(c);
 }

@@ -365,8 +365,10 @@ int apply_batch(struct store *s, const struct record *record, uint64_t index,
     /* A legacy batch of nothing but old news proves nothing about now. */
     if (!batch.heard && count > 0)
         return 0;
-    if (!native)
+    if (!native) {
         note_hearing(s, gateway, batch.hearing);
+        roster_note_host(s->roster, gateway, head.address, s->log_time_ms);
+    }
     return add_total(s, &batch);
 }
 

@@ -63,6 +63,20 @@ struct device {
 
 enum gateway_kind { GATEWAY_NATIVE, GATEWAY_LEGACY };
 
+enum {
+    HOST_ADDRESS_LENGTH_MAX = 63,
+    HOSTS_TURN_MS_MAX = 10 * 60 * 1000, /* a second turn so soon is no move */
+};
+
+/* Which addresses a defguard gateway reports from: for people only. What this
+ * process applied; in no row and no digest, and empty after a start. */
+struct gateway_hosts {
+    char address[HOST_ADDRESS_LENGTH_MAX + 1]; /* "": not heard yet */
+    char before[HOST_ADDRESS_LENGTH_MAX + 1];  /* the one before; "": none */
+    uint64_t turned_ms; /* log time of the last turn from one to another */
+    uint64_t torn_ms;   /* of the last that came soon after a turn; 0: none */
+};
+
 /* Rule 1's state lives here too; only the applier reads it for decisions. */
 struct gateway {
     uint32_t id;
@@ -74,6 +88,7 @@ struct gateway {
     uint64_t machine;       /* hash, 0 = not told */
     uint64_t seen_ms;       /* log time when it was last heard */
     struct hearing hearing; /* legacy; rules 5 and 8 */
+    struct gateway_hosts hosts;
 };
 
 struct settings {
@@ -266,6 +281,10 @@ struct gateway *roster_reporting_gateway(struct roster *r, uint32_t id,
 void roster_update_gateway(struct roster *r, struct gateway *g,
                            const struct gateway *state)
     REQUIRES(applier_thread);
+
+/* A batch with news came from the host at @address. */
+void roster_note_host(struct roster *r, struct gateway *g, struct bytes address,
+                      uint64_t log_time_ms) REQUIRES(applier_thread);
 
 /* Registers an unknown key as an unclaimed device where the location accepts
  * that; @device 0 when it does not, or when a cap is reached. */

@@ -81,6 +81,29 @@ int roster_resolve_gateway(struct roster *r, const struct batch_head *head,
     return create(r, head, kind, out);
 }
 
+/* One turn is a gateway that moved; the second, soon after, is two hosts that
+ * report by turns. */
+void roster_note_host(struct roster *r, struct gateway *g, struct bytes address,
+                      uint64_t log_time_ms)
+{
+    struct gateway_hosts *hosts = &g->hosts;
+    if (address.size == 0 || address.size > HOST_ADDRESS_LENGTH_MAX ||
+        !bytes_are_text(address) ||
+        bytes_equal(bytes_of_string(hosts->address), address))
+        return;
+    roster_write_lock(r);
+    memcpy(hosts->before, hosts->address, sizeof hosts->before);
+    memcpy(hosts->address, address.data, address.size);
+    hosts->address[address.size] = '\0';
+    if (hosts->before[0] != '\0') {
+        if (hosts->turned_ms != 0 &&
+            log_time_ms - hosts->turned_ms <= HOSTS_TURN_MS_MAX)
+            hosts->torn_ms = log_time_ms;
+        hosts->turned_ms = log_time_ms;
+    }
+    roster_write_unlock(r);
+}
+
 void roster_update_gateway(struct roster *r, struct gateway *g,
                            const struct gateway *state)
 {

@@ -743,6 +743,43 @@ static void an_idle_gateway_that_is_heard_makes_a_zero(void **state)
     }
 }
 
+/* A sample at @ms, received at @rec_ms from host @address of gateway 1; when
+ * its hosts were last seen to report by turns, 0 = never. */
+static uint64_t torn_by(struct world *w, uint64_t ms, uint64_t rec_ms,
+                        uint64_t address)
+{
+    struct roster *r = store_roster(w->replica.store);
+    struct model_command c = {.kind = MODEL_LEGACY,
+                              .location = 1,
+                              .identity = 1,
+                              .address = address,
+                              .peer_count = 1};
+    c.peers[0] = (struct model_peer){
+        .device = 1, .upload = ms, .handshake = ms / 1000, .rec_ms = rec_ms};
+    apply_one(w, ms, c);
+    roster_read_lock(r);
+    uint64_t torn_ms = roster_gateway(r, 1)->hosts.torn_ms;
+    roster_read_unlock(r);
+    return torn_ms;
+}
+
+static void hosts_that_report_by_turns_are_both_known(void **state)
+{
+    struct world *w = *state;
+    assert_int_equal(torn_by(w, MINUTE(0), MINUTE(0), 1), 0);
+    assert_int_equal(torn_by(w, MINUTE(1), MINUTE(1), 2), 0); /* it moved */
+    assert_int_equal(torn_by(w, MINUTE(2), MINUTE(1), 1), 0); /* a late retry */
+    assert_int_equal(torn_by(w, MINUTE(12), MINUTE(12), 1), 0); /* and back */
+    assert_int_equal(torn_by(w, MINUTE(13), MINUTE(13), 2), MINUTE(13));
+    assert_int_equal(torn_by(w, MINUTE(14), MINUTE(14), 2), MINUTE(13));
+    struct roster *r = store_roster(w->replica.store);
+    roster_read_lock(r);
+    const struct gateway_hosts *hosts = &roster_gateway(r, 1)->hosts;
+    assert_string_equal(hosts->before, "192.0.2.1");
+    assert_string_equal(hosts->address, "192.0.2.2");
+    roster_read_unlock(r);
+}
+
 static void a_presence_that_comes_late_marks_nothing(void **state)
 {
     struct world *w = *state;
@@ -1194,6 +1231,7 @@ int main(void)
         CASE(what_is_resent_through_other_nodes_counts_once),
         CASE(a_peer_is_connected_since_the_end_of_the_last_break),
         CASE(an_idle_gateway_that_is_heard_makes_a_zero),
+        CASE(hosts_that_report_by_turns_are_both_known),
         CASE(a_presence_that_comes_late_marks_nothing),
         CASE(a_presence_of_others_than_defguards_is_passed_over),
         CASE(what_was_moved_while_nobody_heard_is_spread_over_it),

@@ -61,7 +61,7 @@ test('the first batch is the baseline of every peer, with the headers', async ()
     assert.equal(headers.authorization, 'secret');
     assert.equal(headers.hostname, os.hostname());
     assert.equal(headers['holdfast-gateway-id'], `${os.hostname()}/${wg.name}`);
-    assert.match(agent.output, /^observing ifname=\S+ node=\S+ session=\d+$/m);
+    assert.match(agent.output, /^observing ifname=\S+ node=\S+ session=\d+ machine=[0-9a-f]{16}$/m);
     assert.match(agent.output, /"upload":1000,"download":2000,"from_zero":false/);
 });
 

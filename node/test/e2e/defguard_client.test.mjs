@@ -2,6 +2,7 @@
 // statistics and every refusal of the reference's section 1.5. grpc-js and our
 // .proto files only.
 import assert from 'node:assert/strict';
+import net from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { Cluster, GATEWAY_SECRET, sleep, until } from './cluster.mjs';
 import { assertExact, DefguardGateway } from './gateways.mjs';
@@ -351,6 +352,29 @@ describe('Stats', () => {
         }
         await everywhere('gw-big', { upload: 30, download: 30 });
         await everywhere('gw-small', { upload: 3, download: 3 });
+    });
+
+    test('two hosts of one name are both named in the log', async () => {
+        const [host, port] = follower.grpc.split(':');
+        const relay = net.createServer((near) => {
+            const far = net.connect({ host, port, localAddress: '127.0.0.2' });
+            near.pipe(far).pipe(near);
+            near.on('error', () => far.destroy());
+            far.on('error', () => near.destroy());
+        });
+        await new Promise((resolve) => { relay.listen(0, '127.0.0.1', resolve); });
+        const second = { grpc: `127.0.0.1:${relay.address().port}` };
+        const meta = headersOf({ hostname: 'gw-twice' });
+        const line = await until('the log names them', async () => {
+            for (const node of [follower, second]) {
+                await stats(meta, [peerStats(keys[0], 1, 1, now)], node);
+            }
+            return follower.log().split('\n').find((text) =>
+                /two_hosts.*gw-twice/.test(text));
+        }, 5000);
+        assert.match(line, /127\.0\.0\.1\b/);
+        assert.match(line, /127\.0\.0\.2\b/);
+        relay.close();
     });
 
     test('the overview shows the key, name and both directions', async () => {

@@ -203,6 +203,25 @@ describe('Report', () => {
         }
     });
 
+    test('both hosts of one agent id are named in the log', async () => {
+        const node = nodeOf(0);
+        const first = new Report(node, 'h-both');
+        first.send(10, 1, [sample(1, 1)], { machine: Buffer.from('one') });
+        await first.acked(1);
+        const second = new Report(node, 'h-both');
+        second.send(20, 1, [sample(1, 1)], { machine: Buffer.from('two') });
+        await second.acked(1);
+        first.send(10, 2, [sample(2, 2)]);
+        await first.ended(status.ABORTED, /\b20\b/);
+        const line = await until('the log names them', async () =>
+            node.log().split('\n').find((text) => /two_hosts.*h-both/.test(text)));
+        const [, one, address, two] = line.match(
+            /machine (\w{16})\).* session 20 from (\S+) \(machine (\w{16})\)/);
+        assert.ok(one !== two && !/^0+$/.test(one + two), line);
+        assert.match(address, /^(127\.0\.0\.1|::1|::ffff:127\.0\.0\.1)$/);
+        await second.close();
+    });
+
     test('a new session goes on from the stored counters', async () => {
         const stream = new Report(nodeOf(0), 'h-session');
         stream.send(10, 1, [sample(100, 100)]);
