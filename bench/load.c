@@ -18,6 +18,7 @@ enum {
     GATEWAYS_MAX = 16384,
     OPEN_AT_ONCE = 64,
     OPEN_PAUSE_MS = 50,
+    REOPEN_LOOK_MS = 20,
     DRAIN_MS = 10000,
 };
 
@@ -154,6 +155,13 @@ static void pump_due(struct load *load)
     }
 }
 
+static void reopen_due(struct load *load, uint64_t now_ms)
+{
+    for (uint32_t i = 0; i < load->stream_count; i++)
+        stream_reopen(&load->streams[i], now_ms);
+    load->reopen_ms = now_ms + REOPEN_LOOK_MS;
+}
+
 /* Serves the queue until @until_ms (monotonic) or until every stream is over.
  */
 static void serve(struct load *load, uint64_t until_ms)
@@ -166,6 +174,12 @@ static void serve(struct load *load, uint64_t until_ms)
         if (load->rate > 0 && !load->stopping) {
             pump_due(load);
             wait_ms = 1;
+        }
+        if (load->postponed > 0) {
+            if (now_ms >= load->reopen_ms)
+                reopen_due(load, now_ms);
+            if (wait_ms > REOPEN_LOOK_MS)
+                wait_ms = REOPEN_LOOK_MS;
         }
         gpr_timespec deadline =
             gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
@@ -217,6 +231,7 @@ static int run(const struct options *o, struct load *load)
         return 1;
     }
     measure_print(m);
+    printf("refused_streams %llu\n", (unsigned long long)load->postponements);
     return 0;
 }
 

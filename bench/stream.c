@@ -7,7 +7,11 @@
 #include <grpc/grpc_security.h>
 #include <grpc/support/alloc.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+/* After a refusal: doubled by each further one, the upper half random. */
+enum { REOPEN_MS = 200, REOPEN_DOUBLINGS_MAX = 5 };
 
 grpc_channel *stream_connect(const char *target)
 {
@@ -102,6 +106,30 @@ int stream_open(struct stream *s, struct load *load,
     return 0;
 }
 
+void stream_reopen(struct stream *s, uint64_t now_ms)
+{
+    struct load *load = s->load;
+    struct errmsg e;
+    if (s->reopen_ms == 0 || s->pending > 0)
+        return;
+    if (load->stopping) {
+        s->reopen_ms = 0;
+        s->over = true;
+        load->open--;
+        load->postponed--;
+    } else if (now_ms >= s->reopen_ms) {
+        unsigned refusals = s->refusals;
+        stream_deinit(s);
+        load->open--;
+        load->postponed--;
+        if (stream_open(s, load, s->gateway, &e) != 0) {
+            fprintf(stderr, "%s\n", e.text);
+            load->failed = true;
+        }
+        s->refusals = refusals;
+    }
+}
+
 void stream_deinit(struct stream *s)
 {
     ASSERT(s->pending == 0);
@@ -194,7 +222,7 @@ static void half_close(struct stream *s)
 void stream_pump(struct stream *s)
 {
     struct load *load = s->load;
-    if (s->over || s->sending || s->closing)
+    if (s->over || s->reopen_ms != 0 || s->sending || s->closing)
         return;
     bool drained = load->mode == LOAD_STATS || s->acked == s->sequence;
     if (load->stopping) {
@@ -225,6 +253,7 @@ static void take_ack(struct stream *s, uint64_t sequence)
     for (; s->acked < sequence; s->acked++)
         measure_note(&load->measure, load->batch,
                      s->sent_ns[(s->acked + 1) % IN_FLIGHT_MAX]);
+    s->refusals = 0;
     load->finished_ns = clock_mono_ns();
 }
 
@@ -263,8 +292,34 @@ static void received(struct stream *s)
     grpc_byte_buffer_destroy(s->received);
 }
 
+/* A node that is short of memory also sends connections away (GOAWAY). */
+static bool is_refused(const struct stream *s)
+{
+    char *details = grpc_slice_to_c_string(s->details);
+    bool refused = s->status == GRPC_STATUS_RESOURCE_EXHAUSTED ||
+                   (s->status == GRPC_STATUS_UNAVAILABLE &&
+                    strstr(details, "GOAWAY") != NULL);
+    gpr_free(details);
+    return refused && s->load->mode == LOAD_REPORT;
+}
+
+static void postpone(struct stream *s)
+{
+    uint32_t wait_ms = (uint32_t)REOPEN_MS << s->refusals;
+    if (s->refusals < REOPEN_DOUBLINGS_MAX)
+        s->refusals++;
+    s->reopen_ms =
+        clock_mono_ms() + wait_ms / 2 + (uint32_t)rand() % (wait_ms / 2);
+    s->load->postponed++;
+    s->load->postponements++;
+}
+
 static void ended(struct stream *s)
 {
+    if (is_refused(s)) {
+        postpone(s);
+        return;
+    }
     s->over = true;
     s->load->open--;
     if (s->status == GRPC_STATUS_OK && s->closing && s->acked == s->sequence)

@@ -2,7 +2,9 @@
  * core, all of them on one completion queue and the main thread. `Report`
  * streams run in a closed loop (so many batches unacknowledged); `Stats`
  * streams send as fast as the connection takes, and what they sent counts when
- * the closing Empty has come. */
+ * the closing Empty has come. A Report stream that is refused because a node
+ * has too much to do waits and comes again, as agents do; any other end is the
+ * end of the run. */
 #pragma once
 
 #include "bench/fleet.h"
@@ -35,10 +37,12 @@ struct stream {
     struct fleet_gateway *gateway; /* borrowed */
     grpc_call *call;               /* owned */
     struct stream_tag tags[OP_COUNT];
-    unsigned pending; /* tags that will still come */
-    bool sending;     /* a message is on its way to the socket */
-    bool closing;     /* half-closed: nothing more is sent */
-    bool over;        /* the status came */
+    unsigned pending;   /* tags that will still come */
+    bool sending;       /* a message is on its way to the socket */
+    bool closing;       /* half-closed: nothing more is sent */
+    bool over;          /* the status came, and nothing follows */
+    uint64_t reopen_ms; /* refused: it goes on then; 0 = it was not */
+    unsigned refusals;  /* in a row */
     uint64_t session;
     uint64_t sequence;               /* last sent */
     uint64_t acked;                  /* last acknowledged */
@@ -65,8 +69,11 @@ struct load {
     grpc_channel **channels; /* owned; the streams share them out */
     uint32_t channel_count;
     grpc_completion_queue *queue;
-    bool stopping; /* send no more, close what is drained */
-    uint32_t open; /* streams that are not over */
+    bool stopping;          /* send no more, close what is drained */
+    uint32_t open;          /* streams that are not over */
+    uint32_t postponed;     /* of them, those that were refused and wait */
+    uint64_t postponements; /* how often that happened in all */
+    uint64_t reopen_ms;     /* when somebody looks at them next */
     bool failed;
     uint64_t finished_ns; /* when the last acknowledgement came */
     struct measure measure;
@@ -89,5 +96,8 @@ void stream_continue(struct stream *s, enum stream_op op, bool ok);
 /* Sends what the window allows; closes when the load stops and all is
  * acknowledged. */
 void stream_pump(struct stream *s);
+/* Goes on with a stream that waits, if it is time (or ends it, when the load
+ * stops): as a new session, whose counters have what was not acknowledged. */
+void stream_reopen(struct stream *s, uint64_t now_ms);
 /* After all its tags came. */
 void stream_deinit(struct stream *s);
