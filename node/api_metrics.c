@@ -245,11 +245,17 @@ static void put_ingest(struct buf *b, struct node *n)
         {"malformed", &c->rejected_malformed},
         {"token", &c->rejected_token},
         {"overload", &c->rejected_overload},
+        {"calls", &c->rejected_calls},
     };
     for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
         buf_printf(b, "holdfast_ingest_rejected_total{reason=\"%s\"} %llu\n",
                    reasons[i].reason,
                    (unsigned long long)atomic_load(reasons[i].value));
+    gauge(b, "holdfast_ingest_waiting_bytes",
+          "Memory of reports that are accepted and not yet committed.",
+          atomic_load(&c->waiting_bytes));
+    gauge(b, "holdfast_grpc_calls", "Open calls of all kinds.",
+          atomic_load(&c->calls));
     gauge(b, "holdfast_gateways_connected", "Open statistics streams.",
           atomic_load(&c->gateways_connected));
     gauge(b, "holdfast_updates_connected", "Open configuration streams.",

@@ -10,8 +10,11 @@
 
 enum {
     INGEST_BYTES_MAX = 48 * 1024 * 1024, /* records of all streams together */
-    INGEST_PEERS_MAX = 1024 * 1024,      /* remembered by all legacy streams */
-    INGEST_RETRY_MS = 25, /* before a record is submitted again */
+    /* Beyond this a stream gets little room: it waits instead of being refused
+     * when the rest is gone too. */
+    INGEST_BYTES_SCARCE = INGEST_BYTES_MAX / 2,
+    INGEST_PEERS_MAX = 1024 * 1024, /* remembered by all legacy streams */
+    INGEST_RETRY_MS = 25,           /* before a record is submitted again */
 };
 
 /* A piece of news for the grpc thread. */
@@ -41,9 +44,19 @@ struct ingest {
     uint64_t now_ms;                  /* monotonic, of this turn of the loop */
     bool has_leader;                  /* as of the last look */
     bool retry_wanted;                /* somebody waits for the next tick */
-    size_t bytes_in_flight;
+    size_t bytes_in_flight;           /* of memory, in records and samples */
     size_t peers_remembered;
 };
+
+static inline bool ingest_is_full(const struct ingest *ingest)
+{
+    return ingest->bytes_in_flight >= INGEST_BYTES_MAX;
+}
+
+static inline bool ingest_is_scarce(const struct ingest *ingest)
+{
+    return ingest->bytes_in_flight >= INGEST_BYTES_SCARCE;
+}
 
 /* Who reports, as the log knows it. Borrowed from the call. */
 struct reporter {

@@ -32,7 +32,7 @@ void legacy_stream_init(struct legacy_stream *s, struct ingest *ingest,
 void legacy_stream_deinit(struct legacy_stream *s)
 {
     ASSERT(s->state != RECORD_IN_FLIGHT);
-    s->ingest->bytes_in_flight -= s->record.size;
+    s->ingest->bytes_in_flight -= s->record.capacity;
     buf_deinit(&s->record);
     while (s->first != NULL) {
         struct legacy_sample *next = s->first->next;
@@ -47,7 +47,9 @@ void legacy_stream_deinit(struct legacy_stream *s)
 
 bool legacy_stream_has_room(const struct legacy_stream *s)
 {
-    return s->end == STREAM_GOES_ON && s->pending < LEGACY_SAMPLES_MAX;
+    size_t samples_max = ingest_is_scarce(s->ingest) ? LEGACY_SAMPLES_SCARCE
+                                                     : LEGACY_SAMPLES_MAX;
+    return s->end == STREAM_GOES_ON && s->pending < samples_max;
 }
 
 bool legacy_stream_is_drained(const struct legacy_stream *s)
@@ -160,8 +162,6 @@ static void sample_fill(struct legacy_sample *sample,
 
 int legacy_stream_add(struct legacy_stream *s, const struct stat_report *report)
 {
-    if (s->ingest->bytes_in_flight >= INGEST_BYTES_MAX)
-        return ERR_LIMIT;
     struct legacy_peer *peer = peer_of(s, report->public_key);
     if (peer == NULL)
         return ERR_LIMIT;
@@ -173,7 +173,7 @@ int legacy_stream_add(struct legacy_stream *s, const struct stat_report *report)
                 report->latest_handshake < peer->handshake;
     struct legacy_sample *sample = peer->newest;
     if (sample == NULL || sample->pinned || fell) {
-        sample = sample_append(s);
+        sample = ingest_is_full(s->ingest) ? NULL : sample_append(s);
         if (sample == NULL)
             return ERR_LIMIT;
         sample->pinned = fell;
@@ -254,12 +254,12 @@ static int encode(struct legacy_stream *s)
         put_sample(s, &w, at, devices[i]);
     batch_end(&w);
     if (buf_failed(&s->record)) {
-        buf_clear(&s->record);
+        buf_deinit(&s->record);
         return ERR_NOMEM;
     }
     for (; count > 0; count--)
         sample_leave(s);
-    s->ingest->bytes_in_flight += s->record.size;
+    s->ingest->bytes_in_flight += s->record.capacity;
     return 0;
 }
 
@@ -315,8 +315,8 @@ static void settled(struct proposal *p, int status)
         s->end = stream_end_of(&p->submission.outcome);
         if (s->end == STREAM_GOES_ON)
             atomic_fetch_add(&s->ingest->counters->acknowledged, 1);
-        s->ingest->bytes_in_flight -= s->record.size;
-        buf_clear(&s->record);
+        s->ingest->bytes_in_flight -= s->record.capacity;
+        buf_deinit(&s->record);
     }
     legacy_stream_pump(s);
     s->changed(s);

@@ -14,7 +14,9 @@
 #include "proto/report.h"
 
 enum {
-    LEGACY_SAMPLES_MAX = 8192, /* pending in a stream; then no more is read */
+    /* Pending in a stream; then no more is read. */
+    LEGACY_SAMPLES_MAX = 8192,
+    LEGACY_SAMPLES_SCARCE = 512,  /* likewise, when memory is scarce */
     LEGACY_PEERS_MAX = 64 * 1024, /* remembered in a stream */
     LEGACY_PEERS_LEAST = 256,     /* likewise, when all streams remember much */
 };

@@ -45,7 +45,7 @@ void native_stream_stop(struct native_stream *s)
 int native_stream_add(struct native_stream *s, uint64_t session,
                       uint64_t sequence, struct buf *record)
 {
-    if (s->ingest->bytes_in_flight + record->size > INGEST_BYTES_MAX)
+    if (s->ingest->bytes_in_flight + record->capacity > INGEST_BYTES_MAX)
         return ERR_LIMIT;
     struct native_batch *b = calloc(1, sizeof *b);
     if (b == NULL)
@@ -63,15 +63,18 @@ int native_stream_add(struct native_stream *s, uint64_t session,
     s->last = b;
     s->count++;
     s->bytes += b->record.size;
-    s->ingest->bytes_in_flight += b->record.size;
+    s->ingest->bytes_in_flight += b->record.capacity;
     native_stream_pump(s);
     return 0;
 }
 
 bool native_stream_has_room(const struct native_stream *s)
 {
-    return !s->stopped && s->end == STREAM_GOES_ON &&
-           s->count < NATIVE_BATCHES_MAX && s->bytes < NATIVE_BYTES_MAX;
+    if (s->stopped || s->end != STREAM_GOES_ON)
+        return false;
+    return s->count == 0 ||
+           (!ingest_is_scarce(s->ingest) && s->count < NATIVE_BATCHES_MAX &&
+            s->bytes < NATIVE_BYTES_MAX);
 }
 
 bool native_stream_ack(struct native_stream *s, uint64_t *sequence,
@@ -179,7 +182,7 @@ static void batch_free(struct native_stream *s, struct native_batch *b)
 {
     s->count--;
     s->bytes -= b->record.size;
-    s->ingest->bytes_in_flight -= b->record.size;
+    s->ingest->bytes_in_flight -= b->record.capacity;
     buf_deinit(&b->record);
     free(b);
 }

@@ -15,8 +15,10 @@
 #include "proto/report.h"
 
 enum {
-    NATIVE_BATCHES_MAX = 8,         /* of a stream, unacknowledged */
-    NATIVE_BYTES_MAX = 1024 * 1024, /* then no more is read */
+    /* Of a stream, unacknowledged; then no more is read. When memory is scarce,
+     * one batch. */
+    NATIVE_BATCHES_MAX = 8,
+    NATIVE_BYTES_MAX = 1024 * 1024,
 };
 
 enum native_state { BATCH_READY, BATCH_IN_FLIGHT, BATCH_AGAIN, BATCH_TAKEN };

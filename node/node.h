@@ -17,6 +17,9 @@ struct ingest_counters {
     _Atomic uint64_t messages;     /* ReportBatch and StatsUpdate messages */
     _Atomic uint64_t acknowledged; /* batches */
     _Atomic uint64_t rejected_malformed, rejected_token, rejected_overload;
+    _Atomic uint64_t rejected_calls;     /* beyond what this node carries */
+    _Atomic uint64_t waiting_bytes;      /* accepted, not yet committed */
+    _Atomic uint64_t calls;              /* open, of all kinds */
     _Atomic uint64_t resubmitted;        /* batches, after an unknown outcome */
     _Atomic uint64_t gateways_connected; /* open statistics streams */
     _Atomic uint64_t updates_connected;  /* open Updates streams */

@@ -6,6 +6,7 @@
 #include "node/rpc_call.h"
 
 #include "base/assert.h"
+#include "base/log.h"
 
 #include <grpc/byte_buffer.h>
 #include <grpc/slice.h>
@@ -238,6 +239,12 @@ static void close_done(struct op *op, bool ok)
     call_settle(c);
 }
 
+/* Nobody vouches for who calls it. */
+static bool is_stranger(const struct method *method)
+{
+    return method->who == FOR_ANYBODY;
+}
+
 /* --- freeing -------------------------------------------------------------- */
 
 void call_detach(struct call *c)
@@ -252,6 +259,8 @@ void call_free(struct call *c)
     if (c->method->release != NULL)
         c->method->release(c);
     call_detach(c);
+    c->server->call_count--;
+    c->server->stranger_count -= is_stranger(c->method);
     if (c->previous != NULL)
         c->previous->next = c->next;
     else
@@ -304,6 +313,31 @@ void call_finish_stream(struct call *c, enum stream_end end, uint64_t value)
     call_finish(c, GRPC_STATUS_INTERNAL, "the log refused our record");
 }
 
+void call_refuse_overload(struct call *c)
+{
+    struct rpc_server *g = c->server;
+    unsigned mib = (unsigned)(g->ingest.bytes_in_flight >> 20);
+    uint64_t count;
+    atomic_fetch_add(&g->ingest.counters->rejected_overload, 1);
+    if (refusal_is_news(g, TOO_MANY_BYTES, &count))
+        log_warn("overload",
+                 "%u MiB of reports wait to be committed: refused a stream "
+                 "(%llu since the last line)",
+                 mib, (unsigned long long)count);
+    call_finish(c, GRPC_STATUS_RESOURCE_EXHAUSTED,
+                "this node holds %u MiB of reports that are not committed yet: "
+                "try another, or later",
+                mib);
+}
+
+bool call_has_room(struct call *c)
+{
+    if (!ingest_is_full(&c->server->ingest))
+        return true;
+    call_refuse_overload(c);
+    return false;
+}
+
 /* --- accepting ------------------------------------------------------------ */
 
 static void unknown_open(struct call *c)
@@ -329,16 +363,33 @@ static void watch_close(struct call *c)
     batch_start(c, &watch, 1, &c->close);
 }
 
+/* Costs no memory that the client could make last. */
+static void turn_away(struct rpc_server *g, grpc_call *rpc)
+{
+    uint64_t count;
+    atomic_fetch_add(&g->ingest.counters->rejected_calls, 1);
+    if (refusal_is_news(g, TOO_MANY_CALLS, &count))
+        log_warn("overload",
+                 "%u calls are open: refused one (%llu since the last line)",
+                 g->call_count, (unsigned long long)count);
+    grpc_call_cancel_with_status(
+        rpc, GRPC_STATUS_RESOURCE_EXHAUSTED,
+        "this node carries too many calls: try another, or later", NULL);
+    grpc_call_unref(rpc);
+}
+
 void call_accept(struct rpc_server *g, struct acceptor *from)
 {
     const struct method *method = method_find(&from->details.method);
-    struct call *c = calloc(1, method->size);
+    bool too_many = g->call_count >= CALLS_MAX ||
+                    (is_stranger(method) && g->stranger_count >= STRANGERS_MAX);
+    struct call *c = too_many ? NULL : calloc(1, method->size);
     if (c == NULL) {
-        grpc_call_cancel_with_status(from->rpc, GRPC_STATUS_RESOURCE_EXHAUSTED,
-                                     "out of memory", NULL);
-        grpc_call_unref(from->rpc);
+        turn_away(g, from->rpc);
         return;
     }
+    g->call_count++;
+    g->stranger_count += is_stranger(method);
     c->server = g;
     c->method = method;
     c->rpc = from->rpc;

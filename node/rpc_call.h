@@ -2,10 +2,10 @@
  * this and rpc_tls.h are the only headers of the daemon that see gRPC's.
  * rpc_call.c runs the batches and owns the rules of libgrpc (one operation of a
  * kind at a time, status only when nothing is being sent, who frees what);
- * rpc_caller.c finds out who calls; rpc_server.c has the queue, the acceptors
- * and the clock; rpc_gateway.c (Config, Updates), rpc_report.c, rpc_stats.c and
- * rpc_health.c are the methods. All of it runs on the grpc thread but for what
- * says otherwise. */
+ * rpc_caller.c finds out who calls; rpc_core.c has libgrpc's limits;
+ * rpc_server.c the queue, the acceptors and the clock; rpc_gateway.c (Config,
+ * Updates), rpc_report.c, rpc_stats.c and rpc_health.c are the methods. All of
+ * it runs on the grpc thread but for what says otherwise. */
 #pragma once
 
 #include "base/bytes.h"
@@ -108,18 +108,29 @@ enum {
     ACCEPTORS = 32,
     TICK_MS = 250,
     STOP_GRACE_MS = 2000,
+    /* What this node carries at once, of all kinds: 16,384 of defguard's
+     * gateways, with two streams each, or twice as many agents. */
+    CALLS_MAX = 32 * 1024,
+    STRANGERS_MAX = 1024,          /* of them, those that need no token */
     LEADERLESS_MS = 30 * 1000,     /* then defguard's streams are ended once */
     CONFIG_REFUSED_MS = 60 * 1000, /* and Config is refused for this long */
     REFUSAL_LOG_MS = 60 * 1000,    /* one line a kind in this time */
 };
 
-enum refusal { NO_TOKEN, BAD_TOKEN, REFUSAL_KINDS };
+enum refusal {
+    NO_TOKEN,
+    BAD_TOKEN,
+    TOO_MANY_CALLS,
+    TOO_MANY_BYTES,
+    REFUSAL_KINDS
+};
 
 #define DRAINING_TEXT "this node is being drained; use another"
 
 struct rpc_server {
     struct node *node; /* borrowed */
     grpc_server *core; /* owned, as what follows */
+    grpc_resource_quota *quota;
     grpc_completion_queue *queue;
     grpc_channel *lame_channel;
     grpc_call *lame_call; /* empty batches on it wake the queue */
@@ -139,7 +150,8 @@ struct rpc_server {
 
     /* the grpc thread's own */
     struct op wake, shut_down;
-    struct call *calls; /* all, newest first */
+    struct call *calls;                  /* all, newest first */
+    unsigned call_count, stranger_count; /* of those */
     struct ingest ingest;
     struct barrier barrier;
     struct presence_round presence;
@@ -176,6 +188,10 @@ void call_finish(struct call *c, grpc_status_code code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* The only or last message, and OK. Not while c->sending. */
 void call_reply(struct call *c, struct bytes message);
+/* There is room for what a stream reports; else the call is finished. */
+bool call_has_room(struct call *c);
+/* This node holds too much of what is not committed yet. */
+void call_refuse_overload(struct call *c);
 /* Metadata that goes with the status. */
 void call_trailer(struct call *c, const char *key, uint64_t value);
 /* Frees the call if nothing holds it: the last thing to do with it. */
@@ -188,6 +204,19 @@ bool caller_is_welcome(struct call *c, const grpc_metadata_array *metadata);
 struct reporter call_reporter(const struct call *c, const char *name);
 /* Ends the call for a reason that the log gave. */
 void call_finish_stream(struct call *c, enum stream_end end, uint64_t value);
+
+/* Counts a refusal; true and how many there were since the last line when it is
+ * time to say so. */
+bool refusal_is_news(struct rpc_server *g, enum refusal kind, uint64_t *count);
+
+/* --- rpc_core.c ---------------------------------------------------------- */
+
+/* libgrpc's messages go to our log. */
+void rpc_core_log(void);
+/* Makes g->core and g->quota. */
+void rpc_core_create(struct rpc_server *g);
+/* As much as the calls of now want, and those that come until the next tick. */
+void rpc_core_allow_memory(struct rpc_server *g);
 
 /* --- between rpc_server.c and rpc_call.c -------------------------------- */
 

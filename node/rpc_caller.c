@@ -65,17 +65,12 @@ static char *secret_copy(struct rpc_server *g)
 
 static void refuse_token(struct call *c, enum refusal kind, const char *text)
 {
-    struct rpc_server *g = c->server;
-    atomic_fetch_add(&g->node->ingest.rejected_token, 1);
-    g->refusals[kind]++;
-    if (g->refusal_logged_ms[kind] == 0 ||
-        g->ingest.now_ms - g->refusal_logged_ms[kind] >= REFUSAL_LOG_MS) {
+    uint64_t count;
+    atomic_fetch_add(&c->server->node->ingest.rejected_token, 1);
+    if (refusal_is_news(c->server, kind, &count))
         log_warn("token",
                  "refused a gateway at %s: %s (%llu since the last line)",
-                 c->address, text, (unsigned long long)g->refusals[kind]);
-        g->refusal_logged_ms[kind] = g->ingest.now_ms;
-        g->refusals[kind] = 0;
-    }
+                 c->address, text, (unsigned long long)count);
     call_finish(c, GRPC_STATUS_UNAUTHENTICATED, "%s", text);
 }
 

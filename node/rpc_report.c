@@ -104,6 +104,8 @@ static void stream_changed(struct native_stream *s)
 static void report_open(struct call *c)
 {
     struct report_call *r = report_of(c);
+    if (!call_has_room(c))
+        return;
     native_stream_init(&r->stream, &c->server->ingest, stream_changed, c);
     r->open = true;
     atomic_fetch_add(&c->server->node->ingest.gateways_connected, 1);
@@ -128,11 +130,8 @@ static void report_message(struct call *c, struct bytes message)
     }
     atomic_fetch_add(&counters->reports, batch.peer_count);
     if (native_record_encode(s, &who, &batch, &record) != 0 ||
-        native_stream_add(s, batch.session, batch.sequence, &record) != 0) {
-        atomic_fetch_add(&counters->rejected_overload, 1);
-        call_finish(c, GRPC_STATUS_RESOURCE_EXHAUSTED,
-                    "this node has too much in flight: try again");
-    }
+        native_stream_add(s, batch.session, batch.sequence, &record) != 0)
+        call_refuse_overload(c);
     buf_deinit(&record);
     report_go_on(c);
 }

@@ -11,21 +11,11 @@
 #include "node/config_value.h"
 
 #include <grpc/grpc_security.h>
-#include <grpc/support/log.h>
 #include <grpc/support/time.h>
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/utsname.h>
-
-enum {
-    KEEPALIVE_MS = 20 * 1000,
-    KEEPALIVE_TIMEOUT_MS = 10 * 1000,
-    PING_INTERVAL_LEAST_MS = 1000, /* defguard's gateways ping every 10 s */
-    STREAMS_PER_CONNECTION_MAX = 1024,
-    METADATA_SIZE_MAX = 16 * 1024,
-    HANDSHAKE_MS_MAX = 5000, /* TLS and the first HTTP/2 frames */
-};
 
 /* --- other threads -------------------------------------------------------- */
 
@@ -192,6 +182,9 @@ static void tick(struct rpc_server *g)
                 g->health_requests > 0; /* they have deadlines */
     g->serving = serving;
     g->ingest.retry_wanted = false;
+    atomic_store(&g->node->ingest.waiting_bytes, g->ingest.bytes_in_flight);
+    atomic_store(&g->node->ingest.calls, g->call_count);
+    rpc_core_allow_memory(g);
     barrier_go_on(g);
     if (news)
         tick_calls(g);
@@ -221,6 +214,17 @@ static void wake_done(struct op *op, bool ok)
 }
 
 /* --- accepting ------------------------------------------------------------ */
+
+bool refusal_is_news(struct rpc_server *g, enum refusal kind, uint64_t *count)
+{
+    *count = ++g->refusals[kind];
+    if (g->refusal_logged_ms[kind] != 0 &&
+        g->ingest.now_ms - g->refusal_logged_ms[kind] < REFUSAL_LOG_MS)
+        return false;
+    g->refusal_logged_ms[kind] = g->ingest.now_ms;
+    g->refusals[kind] = 0;
+    return true;
+}
 
 static void acceptor_arm(struct acceptor *a)
 {
@@ -316,59 +320,6 @@ static void *run(void *arg)
 
 /* --- start and stop ------------------------------------------------------- */
 
-/* Any thread. Whoever reaches the port can make handshakes fail: of those one
- * line a minute is enough. */
-static void log_from_grpc(gpr_log_func_args *args)
-{
-    static _Atomic uint64_t silent_until_ms;
-    if (args->severity != GPR_LOG_SEVERITY_ERROR)
-        return;
-    if (strstr(args->file, "ssl") != NULL ||
-        strstr(args->file, "handshake") != NULL) {
-        uint64_t now_ms = clock_mono_ms();
-        if (now_ms < atomic_load(&silent_until_ms))
-            return;
-        atomic_store(&silent_until_ms, now_ms + REFUSAL_LOG_MS);
-    }
-    log_warn("grpc", "%s", args->message);
-}
-
-static grpc_server *core_create(void)
-{
-    static const struct {
-        const char *key;
-        int value;
-    } wanted[] = {
-        /* A second process on the port must fail, not share it silently. */
-        {GRPC_ARG_ALLOW_REUSEPORT, 0},
-        {GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, REPORT_MESSAGE_SIZE_MAX},
-        /* libgrpc unpacks a message before it looks at that limit: 4 MiB could
-         * become 4 GiB, without a token. No gateway compresses. */
-        {GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET,
-         1 << GRPC_COMPRESS_NONE},
-        {GRPC_ARG_MAX_CONCURRENT_STREAMS, STREAMS_PER_CONNECTION_MAX},
-        {GRPC_ARG_MAX_METADATA_SIZE, METADATA_SIZE_MAX},
-        {GRPC_ARG_KEEPALIVE_TIME_MS, KEEPALIVE_MS},
-        {GRPC_ARG_KEEPALIVE_TIMEOUT_MS, KEEPALIVE_TIMEOUT_MS},
-        {GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1},
-        {GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
-         PING_INTERVAL_LEAST_MS},
-        {GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0},
-        {GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, HANDSHAKE_MS_MAX},
-    };
-    enum { COUNT = sizeof wanted / sizeof *wanted };
-    grpc_arg args[COUNT];
-    for (size_t i = 0; i < COUNT; i++) {
-        char *key;
-        memcpy(&key, &wanted[i].key, sizeof key); /* libgrpc's lacks const */
-        args[i].type = GRPC_ARG_INTEGER;
-        args[i].key = key;
-        args[i].value.integer = wanted[i].value;
-    }
-    grpc_channel_args all = {COUNT, args};
-    return grpc_server_create(&all, NULL);
-}
-
 static int bind_port(struct rpc_server *g, struct errmsg *e)
 {
     const struct node_config *config = g->node->config;
@@ -452,6 +403,7 @@ static void free_all(struct rpc_server *g)
 static void core_destroy(struct rpc_server *g)
 {
     grpc_server_destroy(g->core);
+    grpc_resource_quota_unref(g->quota);
     grpc_call_unref(g->lame_call);
     grpc_channel_destroy(g->lame_channel);
     grpc_completion_queue_destroy(g->queue);
@@ -480,10 +432,10 @@ int rpc_server_start(struct node *n, struct errmsg *e)
         free_all(g);
         return rv;
     }
-    gpr_set_log_function(log_from_grpc);
+    rpc_core_log();
     grpc_init();
     g->queue = grpc_completion_queue_create_for_next(NULL);
-    g->core = core_create();
+    rpc_core_create(g);
     grpc_server_register_completion_queue(g->core, g->queue, NULL);
     g->lame_channel = grpc_lame_client_channel_create(
         "wake", GRPC_STATUS_UNAVAILABLE, "never used");

@@ -112,6 +112,8 @@ static void stats_open(struct call *c)
 {
     struct stats_call *sc = stats_of(c);
     struct rpc_server *g = c->server;
+    if (!call_has_room(c))
+        return;
     const struct registration *told = registrations_find(
         &g->registrations, c->location, c->hostname, c->connection);
     sc->named = told != NULL;
@@ -146,9 +148,7 @@ static void stats_message(struct call *c, struct bytes message)
     if (has_peer) {
         atomic_fetch_add(&counters->reports, 1);
         if (legacy_stream_add(s, &report) != 0) {
-            atomic_fetch_add(&counters->rejected_overload, 1);
-            call_finish(c, GRPC_STATUS_RESOURCE_EXHAUSTED,
-                        "this node keeps too much: try again");
+            call_refuse_overload(c);
             return;
         }
     }

@@ -336,6 +336,17 @@ a_stopped_stream_waits_for_what_is_out_and_sends_no_more(void **state)
     assert_no_ack(play);
 }
 
+static void when_memory_is_scarce_a_stream_has_one_batch(void **state)
+{
+    struct play *play = *state;
+    play->ingest.bytes_in_flight += INGEST_BYTES_SCARCE;
+    assert_true(native_stream_has_room(&play->native));
+    assert_int_equal(add_batch(play, 1, 1), 0);
+    assert_false(native_stream_has_room(&play->native));
+    play->ingest.bytes_in_flight -= INGEST_BYTES_SCARCE;
+    assert_true(native_stream_has_room(&play->native));
+}
+
 static void too_much_in_flight_is_refused(void **state)
 {
     struct play *play = *state;
@@ -505,6 +516,22 @@ while_one_record_is_out_the_newest_of_each_peer_gathers(void **state)
     assert_true(legacy_stream_is_drained(&play->legacy));
 }
 
+static void what_is_kept_is_kept_newest_when_there_is_no_room(void **state)
+{
+    struct play *play = *state;
+    struct stat_report other = {.public_key = {2}, .upload = 5};
+    add_sample(play, 1, 10, 10, 50);
+    play->ingest.bytes_in_flight += INGEST_BYTES_MAX;
+    add_sample(play, 1, 30, 30, 60);
+    assert_int_equal(legacy_stream_add(&play->legacy, &other), ERR_LIMIT);
+    play->ingest.bytes_in_flight -= INGEST_BYTES_MAX;
+    pass_barrier(play);
+    legacy_stream_pump(&play->legacy);
+    struct rows rows = legacy_rows(play, 1);
+    assert_int_equal(rows.count, 1);
+    assert_int_equal(rows.peers[0].upload, 30);
+}
+
 static void where_a_counter_fell_both_sides_reach_the_log_in_order(void **state)
 {
     struct play *play = *state;
@@ -663,12 +690,14 @@ int main(void)
         CASE(an_equal_sequence_of_the_next_session_is_acknowledged_too),
         CASE(without_a_leader_nothing_is_submitted),
         CASE(a_stopped_stream_waits_for_what_is_out_and_sends_no_more),
+        CASE(when_memory_is_scarce_a_stream_has_one_batch),
         CASE(too_much_in_flight_is_refused),
         CASE(an_endpoint_travels_only_when_it_changed),
         CASE(first_samples_wait_for_the_barrier_and_are_stamped_after_it),
         CASE(a_barrier_under_way_does_not_serve_who_comes_later),
         CASE(a_barrier_that_failed_is_repeated),
         CASE(while_one_record_is_out_the_newest_of_each_peer_gathers),
+        CASE(what_is_kept_is_kept_newest_when_there_is_no_room),
         CASE(where_a_counter_fell_both_sides_reach_the_log_in_order),
         CASE(a_fall_against_what_is_committed_already_is_seen),
         CASE(a_record_of_unknown_outcome_goes_again_byte_for_byte),

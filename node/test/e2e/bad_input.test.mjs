@@ -285,6 +285,60 @@ function varint(value) {
 const head = Buffer.concat([field(1, 0, 1), field(2, 0, 1)]);
 
 describe('Health', () => {
+    test('watchers without a token leave room for agents', async () => {
+        const connect = () => {
+            const session = http2.connect(`http://${node.grpc}`);
+            session.on('error', () => {});
+            return session;
+        };
+        const watch = (session) => new Promise((resolve) => {
+            const stream = session.request({
+                ':method': 'POST', ':path': '/grpc.health.v1.Health/Watch',
+                'content-type': 'application/grpc', te: 'trailers',
+            });
+            const answer = (headers) => {
+                if ('grpc-status' in headers) {
+                    resolve(Number(headers['grpc-status']));
+                }
+            };
+            stream.on('response', answer);
+            stream.on('trailers', answer);
+            stream.on('data', () => resolve('watching'));
+            stream.on('error', () => resolve('reset'));
+            stream.end(Buffer.alloc(5)); // an empty request
+        });
+        const [one, two] = [connect(), connect()]; // 1024 streams are the most
+        const ask = async (session, count) => {
+            const answers = [];
+            for (let i = 0; i < count; i++) answers.push(await watch(session));
+            return answers;
+        };
+        assert.ok((await ask(one, 1020)).every((a) => a === 'watching'));
+        const more = await ask(two, 10);
+        assert.equal(more.filter((a) => a === 'watching').length, 4,
+            more.join());
+        assert.equal(more.filter((a) => a === status.RESOURCE_EXHAUSTED).length,
+            6, more.join());
+        assert.ok((await node.metrics())
+            ['holdfast_ingest_rejected_total{reason="calls"}'] >= 6);
+        await unharmed();
+        one.destroy();
+        two.destroy();
+    });
+
+    test('a connection without a call is closed after a minute', {
+        skip: process.env.HOLDFAST_MINUTES ? false : 'HOLDFAST_MINUTES=1',
+    }, async () => {
+        const session = http2.connect(`http://${node.grpc}`);
+        session.on('error', () => {});
+        const opened = Date.now();
+        await Promise.race([
+            new Promise((resolve) => session.on('close', resolve)),
+            expiry(100000).then(() => { throw new Error('still open'); }),
+        ]);
+        assert.ok(Date.now() - opened > 50000);
+    });
+
     test('requests that never end are few, and not for long', async () => {
         const session = http2.connect(`http://${node.grpc}`);
         session.on('error', () => {});
