@@ -15,6 +15,7 @@ void pace_init(struct pace *p, size_t node_count, const char *identity,
     *p = (struct pace){
         .node_count = node_count,
         .backoff_ms = PACE_BACKOFF_MS,
+        .overload_ms = PACE_OVERLOAD_MS,
         .patience_ms = PACE_PATIENCE_MS,
         .random = seed,
     };
@@ -27,16 +28,35 @@ void pace_init(struct pace *p, size_t node_count, const char *identity,
 void pace_progress(struct pace *p)
 {
     p->backoff_ms = PACE_BACKOFF_MS;
+    p->overload_ms = PACE_OVERLOAD_MS;
+    p->refusals = 0;
     p->patience_ms = PACE_PATIENCE_MS;
+}
+
+/* @pause_ms with its upper half random; returns twice that, at most @max_ms. */
+static uint64_t pause_double(struct pace *p, uint64_t now_ms, uint64_t pause_ms,
+                             uint64_t max_ms)
+{
+    p->next_open_ms = now_ms + pause_ms / 2 + draw(p, pause_ms / 2 + 1);
+    return pause_ms * 2 < max_ms ? pause_ms * 2 : max_ms;
 }
 
 void pace_move_on(struct pace *p, uint64_t now_ms, uint64_t least_ms)
 {
-    uint64_t wait_ms = p->backoff_ms / 2 + draw(p, p->backoff_ms / 2 + 1);
-    p->next_open_ms = now_ms + (wait_ms > least_ms ? wait_ms : least_ms);
-    p->backoff_ms *= 2;
-    if (p->backoff_ms > PACE_BACKOFF_MAX_MS)
-        p->backoff_ms = PACE_BACKOFF_MAX_MS;
+    p->backoff_ms = pause_double(p, now_ms, p->backoff_ms, PACE_BACKOFF_MAX_MS);
+    if (p->next_open_ms < now_ms + least_ms)
+        p->next_open_ms = now_ms + least_ms;
+    p->node = (p->node + 1) % p->node_count;
+}
+
+void pace_overloaded(struct pace *p, uint64_t now_ms)
+{
+    p->refusals++;
+    if (p->refusals % p->node_count == 0)
+        p->overload_ms =
+            pause_double(p, now_ms, p->overload_ms, PACE_OVERLOAD_MAX_MS);
+    else
+        (void)pause_double(p, now_ms, PACE_BACKOFF_MS, PACE_BACKOFF_MS);
     p->node = (p->node + 1) % p->node_count;
 }
 

@@ -45,9 +45,10 @@ struct reporter {
     struct session *session; /* borrowed */
     struct channel_maker channels;
     grpc_completion_queue *queue;
-    struct stream *stream;     /* the current one; NULL while backing off */
-    struct pace pace;          /* which node, when */
-    uint64_t complained_ms;    /* last complaint about refused access */
+    struct stream *stream;  /* the current one; NULL while backing off */
+    struct pace pace;       /* which node, when */
+    uint64_t complained_ms; /* last complaint about refused access */
+    bool overloaded; /* a node said so, and not all is acknowledged since */
     enum reporter_event event; /* to be told by the running poll */
 };
 
@@ -313,6 +314,20 @@ static void complain(struct reporter *r, const char *advice, const char *text,
     log_warn("stream", "%s: %.*s; %s", reporter_node(r), length, text, advice);
 }
 
+/* The node has too much to do: what it did not acknowledge stays in the spool,
+ * and it is left alone for a while. Said once, until all is acknowledged. */
+static void slow_down(struct reporter *r, const char *text, int length)
+{
+    if (!r->overloaded)
+        log_warn("overload",
+                 "%s: %.*s; trying the others, then all of them ever more "
+                 "rarely: reports wait in the spool",
+                 reporter_node(r), length, text);
+    r->overloaded = true;
+    pace_overloaded(&r->pace, clock_mono_ms());
+    abandon(r);
+}
+
 static void on_status(struct stream *s)
 {
     struct reporter *r = s->reporter;
@@ -347,8 +362,8 @@ static void on_status(struct stream *s)
         least_ms = PACE_BACKOFF_MAX_MS;
         break;
     case GRPC_STATUS_RESOURCE_EXHAUSTED:
-        least_ms = PACE_BACKOFF_MAX_MS;
-        break;
+        slow_down(r, text, length);
+        return;
     default: /* the node or the way to it is away */
         if (!s->acknowledged)
             complain(r, channel_advice(current_node(r), s->details), text,
@@ -396,6 +411,11 @@ static void on_ack(struct stream *s)
                  (unsigned long long)r->session->stream_first);
     s->acknowledged = true;
     pace_progress(&r->pace);
+    if (r->overloaded && session_is_drained(r->session)) {
+        log_info("overload", "%s takes reports again: none waits",
+                 reporter_node(r));
+        r->overloaded = false;
+    }
     bool waits = r->session->stream_sent > r->session->acknowledged;
     s->waiting_since_ms = waits ? clock_mono_ms() : 0;
 }

@@ -119,6 +119,26 @@ test('a node that acknowledges nothing is left for another', async () => {
     for (const me of [one, two]) assert.equal(me.sequences[0], 1);
 });
 
+test('a node with too much to do is left for another at once, and that is said once', async () => {
+    const tooMuch = refuse(status.RESOURCE_EXHAUSTED, 'too much to do');
+    const one = await core(tooMuch), two = await core(tooMuch);
+    const count = (pattern) => agent.output.match(pattern)?.length ?? 0;
+    agent = new Agent(wg, [one.url, two.url]);
+    // Both are asked before anything is waited for, then ever more rarely.
+    await until('a stream to each', () =>
+        one.streams.length > 0 && two.streams.length > 0, 1500);
+    await sleep(3500);
+    const asked = one.streams.length + two.streams.length;
+    assert.ok(asked >= 4 && asked <= 10, `${asked} streams in 4 s`);
+    two.behave = acknowledge;
+    await until('all of it', () => agent.output.includes('none waits'), 9000);
+    assert.equal(count(/too much to do; trying the others/g), 1);
+    assert.equal(count(/takes reports again/g), 1);
+    const got = [...new Set(two.batches.map((b) => b.sequence))];
+    got.forEach((n, i) => assert.equal(n, i + 1));
+    assert.equal(new Set(two.batches.map((b) => b.session)).size, 1);
+});
+
 test('a host that accepts and says nothing is left for another', async () => {
     const silent = net.createServer(() => {}).listen(0, '127.0.0.1');
     started.push(silent);
