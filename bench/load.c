@@ -260,7 +260,8 @@ static void shut_down(struct load *load)
             struct stream_tag *tag = event.tag;
             struct stream *s = tag->stream;
             s->pending--;
-            if (tag->op == OP_RECEIVE && s->received != NULL) {
+            if ((tag->op == OP_RECEIVE || tag->op == OP_EXCHANGE) &&
+                s->received != NULL) {
                 grpc_byte_buffer_destroy(s->received);
                 s->received = NULL;
             }

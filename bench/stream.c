@@ -45,11 +45,25 @@ static bool start(struct stream *s, grpc_op *ops, size_t count,
     return true;
 }
 
-static void receive(struct stream *s)
+static grpc_op receive_op(struct stream *s)
 {
     grpc_op op = {.op = GRPC_OP_RECV_MESSAGE};
     op.data.recv_message.recv_message = &s->received;
+    return op;
+}
+
+static void receive(struct stream *s)
+{
+    grpc_op op = receive_op(s);
     start(s, &op, 1, OP_RECEIVE);
+}
+
+/* With one batch in flight the answer is asked for together with sending it, as
+ * a unary call does: alone, libgrpc would send a window update for it at once,
+ * a system call of its own. */
+static bool takes_turns(const struct stream *s)
+{
+    return s->load->mode == LOAD_REPORT && s->load->in_flight == 1;
 }
 
 static void send_headers(struct stream *s)
@@ -102,7 +116,8 @@ int stream_open(struct stream *s, struct load *load,
     op.data.recv_status_on_client.status = &s->status;
     op.data.recv_status_on_client.status_details = &s->details;
     start(s, &op, 1, OP_STATUS);
-    receive(s);
+    if (!takes_turns(s))
+        receive(s);
     return 0;
 }
 
@@ -202,13 +217,14 @@ static void send_next(struct stream *s, uint64_t due)
         (const char *)load->message.data, load->message.size);
     grpc_byte_buffer *message = grpc_raw_byte_buffer_create(&slice, 1);
     grpc_slice_unref(slice);
-    grpc_op op = {.op = GRPC_OP_SEND_MESSAGE};
-    op.data.send_message.send_message = message;
+    grpc_op ops[2] = {{.op = GRPC_OP_SEND_MESSAGE}, receive_op(s)};
+    ops[0].data.send_message.send_message = message;
     /* A gateway writes a tick's messages in one go: only every 64th has to
      * leave at once. */
     if (load->mode == LOAD_STATS && s->sequence % 64 != 0)
-        op.flags = GRPC_WRITE_BUFFER_HINT;
-    s->sending = start(s, &op, 1, OP_SEND);
+        ops[0].flags = GRPC_WRITE_BUFFER_HINT;
+    s->sending = takes_turns(s) ? start(s, ops, 2, OP_EXCHANGE)
+                                : start(s, ops, 1, OP_SEND);
     grpc_byte_buffer_destroy(message);
 }
 
@@ -314,6 +330,15 @@ static void postpone(struct stream *s)
     s->load->postponements++;
 }
 
+static bool take_received(struct stream *s, bool ok)
+{
+    if (!ok || s->received == NULL)
+        return false;
+    received(s);
+    s->received = NULL;
+    return true;
+}
+
 static void ended(struct stream *s)
 {
     if (is_refused(s)) {
@@ -341,12 +366,13 @@ void stream_continue(struct stream *s, enum stream_op op, bool ok)
     case OP_SEND:
         s->sending = false;
         break;
+    case OP_EXCHANGE:
+        s->sending = false;
+        take_received(s, ok);
+        break;
     case OP_RECEIVE:
-        if (ok && s->received != NULL) {
-            received(s);
-            s->received = NULL;
+        if (take_received(s, ok))
             receive(s);
-        }
         break;
     case OP_STATUS:
         ended(s);

@@ -23,6 +23,7 @@ enum stream_op {
     OP_HEADERS,
     OP_SEND,
     OP_RECEIVE,
+    OP_EXCHANGE, /* both of these */
     OP_STATUS,
     OP_COUNT
 };
