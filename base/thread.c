@@ -5,6 +5,7 @@
 
 struct thread_role loop_thread = {"raft loop"};
 struct thread_role applier_thread = {"applier"};
+struct thread_role flusher_thread = {"flusher"};
 struct thread_role grpc_thread = {"grpc"};
 
 static _Thread_local const struct thread_role *held;

@@ -28,6 +28,7 @@ struct CAPABILITY("thread role") thread_role {
 /* The roles of a node (DESIGN, "Threads of a node"). */
 extern struct thread_role loop_thread;
 extern struct thread_role applier_thread;
+extern struct thread_role flusher_thread;
 extern struct thread_role grpc_thread;
 
 /* Called once at the start of the thread: names it for the operating system

@@ -8,21 +8,25 @@
 #include "bench/fleet.h"
 #include "bench/measure.h"
 
+#include "base/assert.h"
 #include "base/clock.h"
 #include "store/raw.h"
 #include "store/store.h"
 
 #include <getopt.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 enum { DEVICES_PER_USER = 4, KEPT_S = 400 * 24 * 3600 };
 
 struct options {
     const char *directory, *file, *raw; /* borrowed from argv; the latter two
                                            may be NULL */
-    uint32_t locations, gateways, devices, step_s, flush_minutes, mib;
+    uint32_t locations, gateways, devices, step_s, flush_minutes, mib, pause_ms;
+    bool aside;
     uint64_t reports, end_s;
     uint8_t admin_hash[API_TOKEN_HASH_SIZE];
 };
@@ -33,6 +37,7 @@ struct fill {
     struct store *store;
     struct buf entry;
     uint64_t index, now_s, ticks, flushed_minute;
+    uint64_t held_ns, held_ns_max; /* the flushes held apply */
     struct stat_report reports[REPORT_PEERS_MAX];
 };
 
@@ -46,6 +51,8 @@ static const char usage[] =
     "  --step N       seconds between two reports of a device (30)\n"
     "  --end N        Unix time of the last ones (now)\n"
     "  --flush N      minutes between two flushes (20)\n"
+    "  --aside        flush on another thread, as a node does\n"
+    "  --pause MS     after each step (0)\n"
     "  --raw DIR      raw reports too, which only bench/size looks at\n"
     "  --admin HASH   SHA-256 of the admin's token\n";
 
@@ -169,6 +176,37 @@ static void put_gateway(struct fill *f, struct fleet_gateway *g)
     batch_end(&w);
 }
 
+static void *end_flush(void *arg)
+{
+    struct fill *f = arg;
+    struct errmsg e;
+    thread_role_take(&flusher_thread);
+    ASSERT(store_flush_end(f->store, &e) == 0);
+    return NULL;
+}
+
+static int flush_aside(struct fill *f, struct errmsg *e)
+    REQUIRES(applier_thread)
+{
+    pthread_t thread;
+    int rv = store_flush_begin(f->store, e);
+    if (rv <= 0)
+        return rv;
+    ASSERT(pthread_create(&thread, NULL, end_flush, f) == 0);
+    return -pthread_detach(thread);
+}
+
+static int flush(struct fill *f, struct errmsg *e) REQUIRES(applier_thread)
+{
+    uint64_t start_ns = clock_mono_ns();
+    int rv = f->options->aside ? flush_aside(f, e) : store_flush(f->store, e);
+    uint64_t held_ns = clock_mono_ns() - start_ns;
+    f->held_ns += held_ns;
+    if (held_ns > f->held_ns_max)
+        f->held_ns_max = held_ns;
+    return rv;
+}
+
 static int one_tick(struct fill *f, struct errmsg *e)
 {
     int rv = 0;
@@ -184,8 +222,12 @@ static int one_tick(struct fill *f, struct errmsg *e)
     uint64_t minute = f->now_s / 60;
     if (rv == 0 && minute >= f->flushed_minute + f->options->flush_minutes) {
         f->flushed_minute = minute;
-        rv = store_flush(f->store, e);
+        rv = flush(f, e);
     }
+    const struct timespec pause = {.tv_sec = f->options->pause_ms / 1000,
+                                   .tv_nsec =
+                                       f->options->pause_ms % 1000 * 1000000L};
+    nanosleep(&pause, NULL);
     return rv;
 }
 
@@ -231,11 +273,15 @@ static void print(struct fill *f, uint64_t start_ns, uint64_t copy_bytes)
     double reports = (double)status.counters.reports;
     printf("reports %" PRIu64 "\nminutes %" PRIu64 "\nused_bytes %" PRIu64
            "\nbytes_per_report %.2f\nraw_bytes_per_report %.2f"
-           "\ncopy_bytes %" PRIu64 "\nfill_us_per_report %.3f\n",
+           "\ncopy_bytes %" PRIu64 "\nfill_us_per_report %.3f"
+           "\nflushes %" PRIu64 "\nflush_waits %" PRIu64
+           "\nheld_ms %.1f\nheld_ms_max %.1f\n",
            status.counters.reports, f->ticks * f->options->step_s / 60,
            status.used_bytes, (double)status.used_bytes / reports,
            (double)raw.bytes / reports, copy_bytes,
-           (double)(clock_mono_ns() - start_ns) / 1e3 / reports);
+           (double)(clock_mono_ns() - start_ns) / 1e3 / reports,
+           status.counters.flushes, status.counters.flush_waits,
+           (double)f->held_ns / 1e6, (double)f->held_ns_max / 1e6);
 }
 
 static int fill(struct fill *f, struct errmsg *e)
@@ -279,6 +325,8 @@ static int parse(int argc, char **argv, struct options *o)
         {"devices", required_argument, NULL, 'd'},
         {"step", required_argument, NULL, 's'},
         {"flush", required_argument, NULL, 'f'},
+        {"pause", required_argument, NULL, 'p'},
+        {"aside", no_argument, NULL, 't'},
         {"mib", required_argument, NULL, 'm'},
         {"reports", required_argument, NULL, 'r'},
         {"end", required_argument, NULL, 'e'},
@@ -289,12 +337,15 @@ static int parse(int argc, char **argv, struct options *o)
     uint32_t *const numbers[] = {
         ['l'] = &o->locations, ['g'] = &o->gateways,      ['d'] = &o->devices,
         ['s'] = &o->step_s,    ['f'] = &o->flush_minutes, ['m'] = &o->mib,
+        ['p'] = &o->pause_ms,
     };
     int flag, at = 0;
     while ((flag = getopt_long(argc, argv, "", flags, &at)) != -1) {
         if (flag == '?' || (flag == 'a' && !parse_hash(optarg, o->admin_hash)))
             return -1;
-        if (flag == 'r')
+        if (flag == 't')
+            o->aside = true;
+        else if (flag == 'r')
             o->reports = measure_number("reports", optarg, UINT32_MAX);
         else if (flag == 'e')
             o->end_s = measure_number("end", optarg, UINT32_MAX);

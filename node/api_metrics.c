@@ -185,6 +185,10 @@ static void put_store(struct buf *b, struct node *n)
                "holdfast_store_commit_seconds_count %llu\n",
                (double)s.counters.flush_ns / 1e9,
                (unsigned long long)s.counters.flushes);
+    head(b, "holdfast_store_commit_waits_total", "counter",
+         "Commits that were due while one was under way: apply waited.");
+    buf_printf(b, "holdfast_store_commit_waits_total %llu\n",
+               (unsigned long long)s.counters.flush_waits);
     head(b, "holdfast_store_apply_seconds_total", "counter",
          "Time spent applying entries to memory.");
     buf_printf(b, "holdfast_store_apply_seconds_total %.6f\n",

@@ -24,7 +24,7 @@ struct delivery {
 static void *applier_main(void *arg);
 static void deliver(struct errand *errand);
 static void flush_run(struct errand *errand);
-static void flush_store(struct applier *a) REQUIRES(applier_thread);
+static void begin_flush(struct applier *a) REQUIRES(applier_thread);
 static void group_end(struct applier *a) REQUIRES(applier_thread);
 
 static void wake_applier(void *arg)
@@ -43,15 +43,15 @@ int applier_start(struct applier *a, struct errmsg *e)
     atomic_init(&a->flush_asked, false);
     atomic_init(&a->ticked_ms, clock_mono_ms());
     a->flush.run = flush_run;
-    struct store_status status;
-    store_status(a->store, &status);
-    atomic_init(&a->flushed_index, status.flushed_index);
     atomic_init(&a->stored_index, 0);
-    if (pthread_create(&a->thread, NULL, applier_main, a) != 0) {
-        sem_destroy(&a->mail);
-        return errmsg_set(e, ERR_NOMEM, "cannot start the applier thread");
+    int rv = flusher_start(&a->flusher, a->store, a->events, e);
+    if (rv == 0 && pthread_create(&a->thread, NULL, applier_main, a) != 0) {
+        flusher_stop(&a->flusher);
+        rv = errmsg_set(e, ERR_NOMEM, "cannot start the applier thread");
     }
-    return 0;
+    if (rv != 0)
+        sem_destroy(&a->mail);
+    return rv;
 }
 
 void applier_stop(struct applier *a)
@@ -59,6 +59,7 @@ void applier_stop(struct applier *a)
     atomic_store(&a->stopping, true);
     sem_post(&a->mail);
     pthread_join(a->thread, NULL);
+    flusher_stop(&a->flusher);
     sem_destroy(&a->mail);
 }
 
@@ -125,14 +126,13 @@ static void *applier_main(void *arg)
         space_beat(a->space, now_ms);
         if (a->flush_put_off && !space_is_low(a->space) &&
             !events_failed(a->events))
-            flush_store(a);
+            begin_flush(a);
         atomic_store(&a->ticked_ms, now_ms);
         if (last)
             break;
         wait_for_mail(a);
     }
-    if (!events_failed(a->events))
-        flush_store(a);
+    applier_flush(a);
     return NULL;
 }
 
@@ -223,7 +223,7 @@ static void apply_one(struct applier *a, struct delivery *d)
     finish_with(d->waiters, &result, d->index);
     if (result.flush_due) {
         group_end(a);
-        flush_store(a);
+        begin_flush(a);
     }
 }
 
@@ -253,34 +253,48 @@ static void flush_run(struct errand *errand)
 {
     thread_role_assert(&applier_thread);
     struct applier *a = CONTAINER_OF(errand, struct applier, flush);
-    applier_flush(a);
+    if (!events_failed(a->events) && !flusher_is_busy(&a->flusher))
+        begin_flush(a);
     atomic_store(&a->flush_asked, false);
+}
+
+/* A transaction that runs out of disk would end the process. The log holds all
+ * that it would write, and grows no more while there is no room. Measured when
+ * the flush before has taken its part. */
+static bool may_flush(struct applier *a) REQUIRES(applier_thread)
+{
+    store_flush_await(a->store);
+    a->flush_put_off = space_is_tight(a->space) ||
+                       !wait_for_log(a, store_applied_index(a->store),
+                                     APPLIER_LOG_WAIT_MS_MAX);
+    return !a->flush_put_off;
+}
+
+static void tell_failure(struct applier *a, int rv, const struct errmsg *e)
+{
+    events_fatal(a->events, EXIT_RESTART, "flush", "%s (%s)", e->text,
+                 err_text(rv));
 }
 
 bool applier_flush(struct applier *a)
 {
-    if (!events_failed(a->events))
-        flush_store(a);
-    return !events_failed(a->events) && !a->flush_put_off;
+    struct errmsg e = {""};
+    if (events_failed(a->events) || !may_flush(a))
+        return false;
+    int rv = store_flush(a->store, &e);
+    if (rv < 0)
+        tell_failure(a, rv, &e);
+    return rv == 0;
 }
 
-static void flush_store(struct applier *a)
+static void begin_flush(struct applier *a)
 {
-    /* A transaction that runs out of disk would end the process. The log holds
-     * all that it would write, and grows no more while there is no room. */
-    a->flush_put_off = space_is_tight(a->space) ||
-                       !wait_for_log(a, store_applied_index(a->store),
-                                     APPLIER_LOG_WAIT_MS_MAX);
-    if (a->flush_put_off)
-        return;
     struct errmsg e = {""};
-    int rv = store_flush(a->store, &e);
-    if (rv < 0) {
-        events_fatal(a->events, EXIT_RESTART, "flush", "%s (%s)", e.text,
-                     err_text(rv));
+    if (!may_flush(a))
         return;
-    }
-    struct store_status status;
-    store_status(a->store, &status);
-    atomic_store(&a->flushed_index, status.flushed_index);
+    int rv = store_flush_begin(a->store, &e);
+    if (rv < 0)
+        tell_failure(a, rv, &e);
+    else if (rv > 0)
+        flusher_end(&a->flusher);
 }

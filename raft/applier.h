@@ -1,14 +1,12 @@
 /* The applier thread: the one that changes the store. It takes committed
  * entries from the raft loop in log order, applies them, tells the waiters what
- * became of their records, and flushes when the store asks for it. */
+ * became of their records, and begins a flush when the store asks for it, which
+ * the flusher ends. */
 #pragma once
 
 #include "raft/errand.h"
-#include "raft/events.h"
+#include "raft/flusher.h"
 #include "raft/space.h"
-
-#include <pthread.h>
-#include <semaphore.h>
 
 enum {
     /* Committed entries that wait for the applier: beyond this a leader stops
@@ -33,7 +31,7 @@ struct applier {
     atomic_bool stopping;
     atomic_size_t backlog_bytes;
     atomic_bool relief_wanted;
-    _Atomic uint64_t flushed_index;
+    struct flusher flusher;
     /* Up to here the log is on this node's disk; the loop keeps it. The store
      * is never flushed beyond (raft/history.h). */
     _Atomic uint64_t stored_index;
@@ -46,10 +44,10 @@ struct applier {
     bool flush_put_off;     /* until there is room */
 };
 
-/* Starts the thread. ERR_NOMEM, ERR_IO. */
+/* Starts the thread, and the flusher. ERR_NOMEM, ERR_IO. */
 NODISCARD int applier_start(struct applier *a, struct errmsg *e);
 
-/* Applies everything that was handed over, flushes, joins. Nothing may be
+/* Applies everything that was handed over, flushes, joins both. Nothing may be
  * handed over any more. */
 void applier_stop(struct applier *a);
 
@@ -62,11 +60,12 @@ NODISCARD int applier_put(struct applier *a, uint64_t index, struct bytes entry,
 /* Runs @errand on the applier thread after all that was put before. */
 void applier_run(struct applier *a, struct errand *errand);
 
-/* Makes the state durable now. False: it could not, or waits for room on the
- * disk. */
+/* Makes the state durable before it returns. False: it could not, or waits for
+ * room on the disk. */
 bool applier_flush(struct applier *a) REQUIRES(applier_thread);
 
-/* Makes the state durable soon; at most one such wish is under way. */
+/* Makes the state durable soon; at most one such wish is under way. While a
+ * flush is, a wish is part of it: who needs a later state asks again. */
 void applier_want_flush(struct applier *a);
 
 /* True if more than APPLIER_BACKLOG_BYTES_MAX wait; then relieved() is called

@@ -136,7 +136,7 @@ static int on_loaded(void *arg, uint64_t term,
     uint64_t last_term = count > 0          ? entries[count - 1].term
                          : snapshot != NULL ? snapshot->term
                                             : 0;
-    uint64_t flushed = atomic_load(&r->applier.flushed_index);
+    uint64_t flushed = store_flushed_index(r->store);
     int rv = history_check_log(r->raft_dir, term, last_index, last_term,
                                flushed <= given_index(snapshot) ? 0 : flushed,
                                &r->guard.refused);
@@ -155,7 +155,7 @@ static int on_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[],
 {
     struct repl *r = fsm->data;
     uint64_t index = raft_commit_index(&r->raft);
-    uint64_t flushed = atomic_load(&r->applier.flushed_index);
+    uint64_t flushed = store_flushed_index(r->store);
     uint64_t tail = tail_of(r);
     raft_set_snapshot_trailing(&r->raft, (unsigned)tail);
     /* After a crash the log on disk must reach the snapshot and the tail must

@@ -142,7 +142,7 @@ void status_facts(struct repl *r, uint64_t now_ms, struct repl_facts *out)
         .level = r->level,
         .release = HOLDFAST_VERSION,
         .applied_index = applied_index(r),
-        .flushed_index = atomic_load(&r->applier.flushed_index),
+        .flushed_index = store_flushed_index(r->store),
         .heard_ms_ago = heard_ms == 0 ? UINT64_MAX : now_ms - heard_ms,
         .store_bytes = store_bytes(r, now_ms),
         .disk_free_bytes = space_free_bytes(&r->space),

@@ -1,7 +1,7 @@
 /* The LMDB environment: the directory, its lock, the named databases, and what
  * a read or write transaction needs. docs/format.md, "The LMDB environment".
- * Opened and closed by store.c; write transactions on the applier thread only,
- * read transactions on any. */
+ * Opened and closed by store.c. Write transactions belong to who ends a flush,
+ * one at a time (store/flush.c); read transactions to any thread. */
 #pragma once
 
 #include "base/err.h"

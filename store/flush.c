@@ -1,9 +1,11 @@
-/* store_flush: one LMDB transaction that takes the file from the state at one
- * log index to the state at a later one: cells of closed buckets as blocks and
+/* A flush: one LMDB transaction that takes the file from the state at one log
+ * index to the state at a later one: cells of closed buckets as blocks and
  * totals (late cells merged into what is there), expiry, the checkpoint of all
  * slots, addresses, the roster, and the meta record. docs/format.md, "What a
- * flush does". Applier thread. The lock is held to fill the job
- * (store/flush_job.h) and to let it go, never during the transaction. */
+ * flush does". The applier begins it, which fills the job under the lock
+ * (store/flush_job.h); the flusher ends it without, beside apply; store_flush
+ * does both on the applier. There is one job at a time, and only who ends it
+ * has a write transaction. */
 #include "store/state.h"
 
 #include "base/clock.h"
@@ -92,56 +94,104 @@ static int commit(const struct environment *env, const struct flush_job *job,
 /* --- the steps --------------------------------------------------------------
  */
 
-/* The file has it now: a reader that holds the lock sees either both as before
- * or both as after. */
-static void let_go(struct store *s)
+static int failed_before(int code, struct errmsg *e)
 {
-    struct flush_job done;
-    pthread_mutex_lock(&s->lock);
-    done = s->job;
-    s->job = (struct flush_job){0};
-    s->generation = done.meta.generation;
-    s->flushed_index = done.meta.applied_index;
-    pthread_mutex_unlock(&s->lock);
-    flush_job_deinit(&done);
+    return errmsg_set(e, code, "the store failed before; restart the process");
 }
 
-static int flush(struct store *s, struct errmsg *e) REQUIRES(applier_thread)
+/* The file has it now: a reader that holds the lock sees either both as before
+ * or both as after. Under the lock; who calls frees the job without. */
+static struct flush_job let_go(struct store *s)
 {
-    /* The file holds this index already. */
-    if (s->applied_index == s->flushed_index)
-        return 0;
-    pthread_mutex_lock(&s->lock);
-    int rc = flush_job_fill(s);
-    pthread_mutex_unlock(&s->lock);
-    if (rc != 0)
-        return errmsg_set(e, rc, "flushing the store: out of memory");
+    struct flush_job done = s->job;
+    s->job = (struct flush_job){0};
+    s->generation = done.meta.generation;
+    atomic_store(&s->flushed_index, done.meta.applied_index);
+    s->counters.flushes++;
+    return done;
+}
+
+/* Without the lock: nobody changes the job while it is under way. */
+static int write_job(struct store *s, struct errmsg *e)
+{
+    int rc = 0;
     /* What the log may forget after the commit is in the raw reports by then.
      */
     if (s->raw != NULL)
         rc = raw_await(s->raw, e);
+    return rc == 0 ? commit(&s->env, &s->job, e) : rc;
+}
+
+static int end(struct store *s, struct errmsg *e)
+{
+    uint64_t start = clock_mono_ns();
+    struct flush_job done = {0};
+    int rc = write_job(s, e);
+    pthread_mutex_lock(&s->lock);
     if (rc == 0)
-        rc = commit(&s->env, &s->job, e);
-    if (rc == 0)
-        let_go(s);
+        done = let_go(s);
+    else
+        s->flush_failed = rc;
+    s->counters.flush_ns += clock_mono_ns() - start;
+    pthread_cond_broadcast(&s->flush_ended);
+    pthread_mutex_unlock(&s->lock);
+    flush_job_deinit(&done);
     return rc;
+}
+
+/* Under the lock, which it gives up while it waits. */
+static void await_end(struct store *s)
+{
+    if (s->job.under_way && s->flush_failed == 0)
+        s->counters.flush_waits++;
+    while (s->job.under_way && s->flush_failed == 0)
+        pthread_cond_wait(&s->flush_ended, &s->lock);
+}
+
+void store_flush_await(struct store *s)
+{
+    pthread_mutex_lock(&s->lock);
+    await_end(s);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static int begin(struct store *s, struct errmsg *e) REQUIRES(applier_thread)
+{
+    await_end(s);
+    if (s->flush_failed != 0)
+        return failed_before(s->flush_failed, e);
+    /* The file holds this index already. */
+    if (s->applied_index == atomic_load(&s->flushed_index))
+        return 0;
+    uint64_t start = clock_mono_ns();
+    int rc = flush_job_fill(s);
+    s->counters.flush_ns += clock_mono_ns() - start;
+    return rc == 0 ? 1 : errmsg_set(e, rc, "flushing the store: out of memory");
+}
+
+int store_flush_begin(struct store *s, struct errmsg *e)
+{
+    thread_role_assert(&applier_thread);
+    if (s->failed != 0)
+        return failed_before(s->failed, e);
+    pthread_mutex_lock(&s->lock);
+    int rc = begin(s, e);
+    pthread_mutex_unlock(&s->lock);
+    if (rc < 0)
+        s->failed = rc;
+    return rc;
+}
+
+int store_flush_end(struct store *s, struct errmsg *e)
+{
+    thread_role_assert(&flusher_thread);
+    return end(s, e);
 }
 
 int store_flush(struct store *s, struct errmsg *e)
 {
-    thread_role_assert(&applier_thread);
-    if (s->failed != 0)
-        return errmsg_set(e, s->failed,
-                          "the store failed before; restart the process");
-    uint64_t start = clock_mono_ns();
-    int rc = flush(s, e);
-    if (rc != 0) {
-        s->failed = rc;
+    int rc = store_flush_begin(s, e);
+    if (rc <= 0)
         return rc;
-    }
-    pthread_mutex_lock(&s->lock);
-    s->counters.flushes++;
-    s->counters.flush_ns += clock_mono_ns() - start;
-    pthread_mutex_unlock(&s->lock);
-    return 0;
+    return s->failed = end(s, e);
 }

@@ -1,9 +1,9 @@
 /* One flush: what has left the table and is not in the file yet, with the rows
  * of the state that the file will hold. Made by the applier under the store's
- * lock, which is the only time that a flush needs it; written without
- * (store/flush.c), and let go under the lock again when it is committed. Until
- * then readers see its cells as part of memory (store/view.c), so nobody
- * changes it. docs/format.md, "What a flush does". */
+ * lock, which is the only time that a flush needs it; written without while the
+ * applier goes on (store/flush.c), and let go under the lock again when it is
+ * committed. Until then readers see its cells as part of memory (store/view.c),
+ * so nobody changes it. docs/format.md, "What a flush does". */
 #pragma once
 
 #include "store/cell.h"

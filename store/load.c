@@ -130,7 +130,8 @@ int store_load(struct store *s, struct errmsg *e)
         rc = check_cluster(s, &meta, e);
     if (rc != 0)
         return rc;
-    s->applied_index = s->flushed_index = meta.applied_index;
+    s->applied_index = meta.applied_index;
+    atomic_store(&s->flushed_index, meta.applied_index);
     s->applied_term = meta.applied_term;
     s->log_time_ms = meta.log_time_ms;
     s->generation = meta.generation;

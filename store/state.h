@@ -4,6 +4,9 @@
  *
  * Who may touch what: the applier is the only writer. What readers see it
  * changes under @lock, and reads without it; readers take @lock for one copy.
+ * The job is the exception: once it is filled it belongs to who ends the flush
+ * (the flusher, or the applier in store_flush), who alone has a write
+ * transaction, and who lets the job go under @lock. Nobody changes it before.
  * The lock is never held during an LMDB commit. */
 #pragma once
 
@@ -28,7 +31,8 @@ struct store {
     struct raw_log *raw;   /* owned; NULL: none is kept */
     struct roster *roster; /* owned; has a lock of its own, taken inside ours */
 
-    pthread_mutex_t lock; /* readers and the applier's changes of: */
+    pthread_cond_t flush_ended; /* with @lock: the job is gone, or failed */
+    pthread_mutex_t lock;       /* readers and the applier's changes of: */
     struct table table;
     struct cells late; /* of minutes that are due, in any order */
     /* The hour and the day of the slots' partials, as of the last flush; of the
@@ -36,8 +40,8 @@ struct store {
     uint32_t partial[TIERS];
     struct flush_job job; /* what left the table and is not in the file yet */
     uint64_t applied_index, applied_term, log_time_ms;
-    uint64_t generation; /* of the file that job and table continue */
-    uint64_t flushed_index;
+    uint64_t generation;     /* of the file that job and table continue */
+    int flush_failed;        /* the job stays: memory continues no file */
     uint32_t horizon[TIERS]; /* buckets before this one have expired */
     uint32_t earliest_open;  /* minute of the oldest open cell; UINT32_MAX */
     uint64_t unflushed;      /* samples since the last flush */
@@ -56,6 +60,7 @@ struct store {
 
     /* any thread, for a look without the lock */
     atomic_uint_fast64_t applied_index_seen, log_time_seen;
+    atomic_uint_fast64_t flushed_index; /* changes under the lock */
 };
 
 /* A slot that nobody stored into for so long counts as absent, whether a flush

@@ -29,7 +29,8 @@ int store_open(const struct store_options *options, struct store **out,
     struct store *s = calloc(1, sizeof *s);
     if (s == NULL)
         return errmsg_set(e, ERR_NOMEM, "opening the store: out of memory");
-    if (pthread_mutex_init(&s->lock, NULL) != 0) {
+    if (pthread_mutex_init(&s->lock, NULL) != 0 ||
+        pthread_cond_init(&s->flush_ended, NULL) != 0) {
         free(s);
         return errmsg_set(e, ERR_NOMEM, "opening the store: out of memory");
     }
@@ -62,6 +63,7 @@ void store_close(struct store *s)
     flush_job_deinit(&s->job);
     free(s->outcomes);
     free(s->peers);
+    pthread_cond_destroy(&s->flush_ended);
     pthread_mutex_destroy(&s->lock);
     free(s);
 }
@@ -306,7 +308,7 @@ void store_status(struct store *s, struct store_status *out)
     out->applied_index = s->applied_index;
     out->applied_term = s->applied_term;
     out->log_time_ms = s->log_time_ms;
-    out->flushed_index = s->flushed_index;
+    out->flushed_index = atomic_load(&s->flushed_index);
     out->slots = s->table.count;
     out->counters = s->counters;
     if (s->earliest_open != UINT32_MAX)
@@ -319,6 +321,11 @@ void store_status(struct store *s, struct store_status *out)
 uint64_t store_applied_index(const struct store *s)
 {
     return atomic_load(&s->applied_index_seen);
+}
+
+uint64_t store_flushed_index(const struct store *s)
+{
+    return atomic_load(&s->flushed_index);
 }
 
 uint64_t store_log_time_ms(const struct store *s)

@@ -2,8 +2,8 @@
  *
  * The applier thread owns it: store_apply takes entries in log order and
  * changes memory (the table of slots, the open minutes, the late cells, the
- * roster); store_flush writes one LMDB transaction that holds exactly the state
- * at one log index. What is in memory only is in the raft log too, so a crash
+ * roster); a flush writes one LMDB transaction that holds exactly the state at
+ * one log index. What is in memory only is in the raft log too, so a crash
  * costs a replay and nothing else. Readers (store/query.h, store/roster.h) run
  * on any thread. The counting rules are DESIGN's 1-7; bytes are in
  * docs/format.md. */
@@ -51,8 +51,8 @@ struct apply_result {
                                        per record, in order */
     size_t count;
     bool skipped;   /* index was applied before: no outcomes, no effect */
-    bool flush_due; /* a minute closed, or enough is unflushed: call
-                       store_flush when the waiters are told */
+    bool flush_due; /* a minute closed, or enough is unflushed: flush when the
+                       waiters are told */
 };
 
 /* The feature level that brought records of this kind, 0: this version does not
@@ -75,10 +75,24 @@ NODISCARD int store_apply(struct store *s, uint64_t index, struct bytes entry,
                           struct apply_result *result, struct errmsg *e)
     REQUIRES(applier_thread);
 
-/* Commits everything up to the applied index durably. On error stop the
- * process: nothing is retried (docs/adr on sync modes). */
+/* Commits everything up to the applied index durably, after a flush that is
+ * under way. On error stop the process: nothing is retried (docs/adr on sync
+ * modes). */
 NODISCARD int store_flush(struct store *s, struct errmsg *e)
     REQUIRES(applier_thread);
+
+/* The same in two steps. The first takes what is to be written out of the
+ * applier's hands: 1: store_flush_end must follow, once, and apply may go on
+ * meanwhile; 0: the file has the applied index already. Waits while a flush is
+ * under way. The second writes it, and blocks for as long as the disk takes. */
+NODISCARD int store_flush_begin(struct store *s, struct errmsg *e)
+    REQUIRES(applier_thread);
+NODISCARD int store_flush_end(struct store *s, struct errmsg *e)
+    REQUIRES(flusher_thread);
+
+/* Waits for the flush that is under way, if there is one. Any thread but the
+ * one that ends it. */
+void store_flush_await(struct store *s);
 
 /* Totals since the process started; one set per store. */
 struct store_counters {
@@ -93,6 +107,7 @@ struct store_counters {
     uint64_t spread;       /* deltas spread over minutes before theirs */
     uint64_t presences;    /* presence records taken */
     uint64_t flushes;
+    uint64_t flush_waits; /* flushes that were due while one was under way */
     uint64_t flush_ns, apply_ns; /* time spent */
 };
 
@@ -110,6 +125,7 @@ struct store_status {
  * roster's lock inside the table's. That goes for store/query.h too. */
 void store_status(struct store *s, struct store_status *out);
 uint64_t store_applied_index(const struct store *s);
+uint64_t store_flushed_index(const struct store *s);
 uint64_t store_log_time_ms(const struct store *s);
 
 /* The roster lives as long as the store. */

@@ -20,11 +20,14 @@ struct state {
 
 struct store {
     pthread_mutex_t lock;
-    struct state now, flushed; /* under lock */
-    uint64_t skips, close_ms;  /* under lock */
-    bool lose_flushes;         /* under lock */
-    size_t padding;            /* under lock */
-    atomic_uint level;         /* now.level, for any thread */
+    pthread_cond_t changed;           /* with lock: a flush ended, or may */
+    struct state now, begun, flushed; /* under lock */
+    bool flushing, hold_flushes;      /* under lock */
+    uint64_t flush_waits;             /* under lock */
+    uint64_t skips, close_ms;         /* under lock */
+    bool lose_flushes;                /* under lock */
+    size_t padding;                   /* under lock */
+    atomic_uint level;                /* now.level, for any thread */
     struct outcome outcomes[OUTCOMES_MAX];
 };
 
@@ -33,6 +36,7 @@ struct store *fake_store_create(void)
     struct store *s = calloc(1, sizeof *s);
     ASSERT(s != NULL);
     pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->changed, NULL);
     s->now.level = s->flushed.level = LEVEL_OLDEST;
     atomic_init(&s->level, LEVEL_OLDEST);
     return s;
@@ -40,6 +44,7 @@ struct store *fake_store_create(void)
 
 void fake_store_destroy(struct store *s)
 {
+    pthread_cond_destroy(&s->changed);
     pthread_mutex_destroy(&s->lock);
     free(s);
 }
@@ -50,6 +55,30 @@ void fake_store_crash(struct store *s)
     s->now = s->flushed;
     atomic_store(&s->level, s->now.level);
     pthread_mutex_unlock(&s->lock);
+}
+
+void fake_store_hold_flushes(struct store *s, bool hold)
+{
+    pthread_mutex_lock(&s->lock);
+    s->hold_flushes = hold;
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+}
+
+bool fake_store_is_flushing(struct store *s)
+{
+    pthread_mutex_lock(&s->lock);
+    bool flushing = s->flushing;
+    pthread_mutex_unlock(&s->lock);
+    return flushing;
+}
+
+uint64_t fake_store_flush_waits(struct store *s)
+{
+    pthread_mutex_lock(&s->lock);
+    uint64_t waits = s->flush_waits;
+    pthread_mutex_unlock(&s->lock);
+    return waits;
 }
 
 void fake_store_lose_flushes(struct store *s, bool lose)
@@ -219,14 +248,55 @@ int store_apply(struct store *s, uint64_t index, struct bytes entry,
     return 0;
 }
 
-int store_flush(struct store *s, struct errmsg *e)
+static void await_flush(struct store *s)
+{
+    s->flush_waits += s->flushing;
+    while (s->flushing)
+        pthread_cond_wait(&s->changed, &s->lock);
+}
+
+void store_flush_await(struct store *s)
+{
+    pthread_mutex_lock(&s->lock);
+    await_flush(s);
+    pthread_mutex_unlock(&s->lock);
+}
+
+int store_flush_begin(struct store *s, struct errmsg *e)
 {
     (void)e;
     pthread_mutex_lock(&s->lock);
-    if (!s->lose_flushes)
-        s->flushed = s->now;
+    await_flush(s);
+    s->flushing = true;
+    s->begun = s->now;
     pthread_mutex_unlock(&s->lock);
+    return 1;
+}
+
+static void end_flush(struct store *s)
+{
+    pthread_mutex_lock(&s->lock);
+    while (s->hold_flushes)
+        pthread_cond_wait(&s->changed, &s->lock);
+    if (!s->lose_flushes)
+        s->flushed = s->begun;
+    s->flushing = false;
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+}
+
+int store_flush_end(struct store *s, struct errmsg *e)
+{
+    (void)e;
+    end_flush(s);
     return 0;
+}
+
+int store_flush(struct store *s, struct errmsg *e)
+{
+    int rv = store_flush_begin(s, e);
+    end_flush(s);
+    return rv < 0 ? rv : 0;
 }
 
 void store_status(struct store *s, struct store_status *out)
@@ -250,6 +320,11 @@ static struct store_status status_of(const struct store *s)
 uint64_t store_applied_index(const struct store *s)
 {
     return status_of(s).applied_index;
+}
+
+uint64_t store_flushed_index(const struct store *s)
+{
+    return status_of(s).flushed_index;
 }
 
 uint64_t store_log_time_ms(const struct store *s)

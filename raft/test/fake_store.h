@@ -11,6 +11,12 @@ void fake_store_destroy(struct store *s);
 /* Back to the flushed state, as a crash leaves it. */
 void fake_store_crash(struct store *s);
 
+/* From now on no flush ends, or they may again. */
+void fake_store_hold_flushes(struct store *s, bool hold);
+bool fake_store_is_flushing(struct store *s);
+/* How often a flush waited for the one before. */
+uint64_t fake_store_flush_waits(struct store *s);
+
 /* Pretends to flush from now on, or flushes again. */
 void fake_store_lose_flushes(struct store *s, bool lose);
 uint64_t fake_store_flushed_index(struct store *s);

@@ -43,8 +43,11 @@ static int tear_down(void **state)
 {
     (void)state;
     bool fatal = false;
-    for (size_t i = 0; i < c.count; i++)
+    for (size_t i = 0; i < c.count; i++) {
         fatal = fatal || atomic_load(&c.nodes[i].fatal_code) != 0;
+        if (c.nodes[i].store != NULL)
+            fake_store_hold_flushes(c.nodes[i].store, false);
+    }
     cluster_deinit(&c);
     return fatal ? -1 : 0;
 }
@@ -347,6 +350,41 @@ a_compacted_log_still_replays_what_the_store_had_not_flushed(void **state)
     }
     submit_ok(cluster_leader(&c), 131, 100, NULL);
     cluster_converge(&c, 131);
+}
+
+/* --- flushes -------------------------------------------------------------- */
+
+static void a_slow_flush_stalls_nothing_but_the_next_flush(void **state)
+{
+    (void)state;
+    size_t leader = cluster_leader(&c), slow = (leader + 1) % 3;
+    struct store *store = c.nodes[slow].store;
+    submit_many(leader, 1, 5);
+    cluster_converge(&c, 5);
+    fake_store_hold_flushes(store, true);
+    repl_flush(c.nodes[slow].repl);
+    WAIT_FOR(fake_store_is_flushing(store), 10000);
+    uint64_t flushed = fake_store_flushed_index(store);
+    submit_many(leader, 6, 10);
+    WAIT_FOR(fake_store_records(store) == 10, 10000);
+    /* A wish is part of the flush that is under way, and waits for nothing. */
+    repl_flush(c.nodes[slow].repl);
+    submit_many(leader, 11, 15);
+    WAIT_FOR(fake_store_records(store) == 15, 10000);
+    assert_int_equal(fake_store_flush_waits(store), 0);
+
+    fake_store_want_close(store, 1);
+    submit_many(leader, 16, 16);
+    WAIT_FOR(fake_store_flush_waits(store) == 1, 10000);
+    submit_many(leader, 17, 20);
+    sleep_ms(50);
+    assert_int_equal(fake_store_records(store), 16);
+    assert_int_equal(fake_store_flushed_index(store), flushed);
+
+    fake_store_hold_flushes(store, false);
+    cluster_converge(&c, 20);
+    WAIT_FOR(!fake_store_is_flushing(store), 10000);
+    assert_true(fake_store_flushed_index(store) > flushed);
 }
 
 static void a_damaged_log_is_refused_at_the_start(void **state)
@@ -727,6 +765,7 @@ int main(void)
             nobody_founds_a_cluster_before_all_have_answered, tear_down),
         cmocka_unit_test_teardown(
             options_that_cannot_work_are_refused_with_a_reason, tear_down),
+        THREE(a_slow_flush_stalls_nothing_but_the_next_flush),
         THREE(a_damaged_log_is_refused_at_the_start),
         THREE(a_data_directory_in_use_is_refused),
         THREE(strangers_are_sent_away_and_disturb_nobody),

@@ -59,20 +59,58 @@ void replica_crash(struct replica *r)
 {
     store_close(r->store);
     r->store = NULL;
+    r->flushing = false;
 }
 
 void replica_flush(struct replica *r)
 {
     struct errmsg e;
     thread_role_assert(&applier_thread);
+    replica_end_flush(r);
     if (store_flush(r->store, &e) != 0)
         fail_msg("%s", e.text);
+}
+
+void replica_begin_flush(struct replica *r)
+{
+    struct errmsg e;
+    thread_role_assert(&applier_thread);
+    replica_end_flush(r);
+    int rc = store_flush_begin(r->store, &e);
+    if (rc < 0)
+        fail_msg("%s", e.text);
+    r->flushing = rc == 1;
+}
+
+void replica_end_flush(struct replica *r)
+{
+    struct errmsg e;
+    thread_role_assert(&flusher_thread);
+    if (r->flushing && store_flush_end(r->store, &e) != 0)
+        fail_msg("%s", e.text);
+    r->flushing = false;
+}
+
+/* The store would wait for the flush, and we are who ends it. */
+static bool asks_for_digest(struct bytes entry)
+{
+    struct entry_header header;
+    struct reader records;
+    struct record record;
+    struct errmsg e;
+    assert_int_equal(entry_open(entry, &header, &records, &e), 0);
+    while (record_next(&records, &record) > 0)
+        if (record.kind == RECORD_DIGEST)
+            return true;
+    return false;
 }
 
 void replica_apply(struct replica *r, uint64_t index, struct bytes entry)
 {
     struct errmsg e;
     thread_role_assert(&applier_thread);
+    if (r->flushing && asks_for_digest(entry))
+        replica_end_flush(r);
     if (store_apply(r->store, index, entry, &r->result, &e) != 0)
         fail_msg("%s", e.text);
 }

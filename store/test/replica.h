@@ -10,6 +10,7 @@ struct replica {
     char path[64];
     struct store *store;
     struct apply_result result; /* of the last apply */
+    bool flushing;              /* begun and not ended */
 };
 
 void replica_init(struct replica *r);   /* makes the directory, opens */
@@ -17,6 +18,9 @@ void replica_deinit(struct replica *r); /* closes, removes */
 void replica_open(struct replica *r);
 void replica_crash(struct replica *r); /* closes without a flush */
 void replica_flush(struct replica *r);
+/* Ends the one before first; so does an apply of a digest. */
+void replica_begin_flush(struct replica *r);
+void replica_end_flush(struct replica *r); /* if one was begun */
 void replica_apply(struct replica *r, uint64_t index, struct bytes entry);
 
 /* The step as a log entry; the caller frees. */

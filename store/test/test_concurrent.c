@@ -1,9 +1,12 @@
-/* Readers beside the applier: what a query sums up is, to the byte, what had
- * been counted at the index it says, in the middle of flushes too; and it never
- * goes back. Run it under TSan. */
+/* Readers beside the applier and the flusher: what a query sums up is, to the
+ * byte, what had been counted at the index it says, in the middle of flushes
+ * too; and it never goes back. A flush that takes its time stalls neither. Run
+ * it under TSan. */
 #include "store/test/replica.h"
 
 #include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -22,6 +25,7 @@ enum { STEPS = 1500, READERS = 4, GATEWAYS = 4 };
 
 struct shared {
     struct replica replica;
+    sem_t begun; /* flushes, for the flusher; the last mail is none */
     atomic_uint_fast64_t expected[STEPS + 2]; /* bytes counted at an index */
     atomic_bool done;
 };
@@ -99,6 +103,33 @@ static void *look_around(void *arg)
     return NULL;
 }
 
+/* Waits for the flusher if that is not done with the one before. */
+static void begin_flush(struct shared *s)
+{
+    struct errmsg e;
+    thread_role_assert(&applier_thread);
+    int rc = store_flush_begin(s->replica.store, &e);
+    if (rc < 0)
+        fail_msg("%s", e.text);
+    if (rc == 1)
+        sem_post(&s->begun);
+}
+
+static void *flush_on(void *arg)
+{
+    struct shared *s = arg;
+    struct errmsg e;
+    thread_role_take(&flusher_thread);
+    do {
+        while (sem_wait(&s->begun) != 0)
+            continue;
+        if (!atomic_load(&s->done) &&
+            store_flush_end(s->replica.store, &e) != 0)
+            abort();
+    } while (!atomic_load(&s->done));
+    return NULL;
+}
+
 static void apply(struct shared *s, uint64_t index,
                   const struct model_step *step)
 {
@@ -107,7 +138,7 @@ static void apply(struct shared *s, uint64_t index,
     replica_apply(&s->replica, index, buf_bytes(&entry));
     buf_deinit(&entry);
     if (s->replica.result.flush_due || index % 7 == 0)
-        replica_flush(&s->replica);
+        begin_flush(s);
 }
 
 static void set_scene(struct shared *s)
@@ -157,6 +188,9 @@ static void queries_beside_apply_and_flush_see_every_byte_once(void **state)
     struct shared *s = calloc(1, sizeof *s);
     assert_non_null(s);
     replica_init(&s->replica);
+    sem_init(&s->begun, 0, 0);
+    pthread_t flusher;
+    assert_int_equal(pthread_create(&flusher, NULL, flush_on, s), 0);
     set_scene(s);
     struct reader_thread readers[READERS] = {0};
     for (size_t i = 0; i < READERS; i++) {
@@ -169,16 +203,126 @@ static void queries_beside_apply_and_flush_see_every_byte_once(void **state)
                          0);
     }
     report_on(s);
+    replica_flush(&s->replica); /* after the last that was begun */
     atomic_store(&s->done, true);
+    sem_post(&s->begun);
+    assert_int_equal(pthread_join(flusher, NULL), 0);
     for (size_t i = 0; i < READERS; i++) {
         assert_int_equal(pthread_join(readers[i].thread, NULL), 0);
         if (readers[i].wrong != NULL)
             fail_msg("by %zu: %s", i, readers[i].wrong);
         assert_true(atomic_load(&readers[i].queries) > 0);
     }
+    sem_destroy(&s->begun);
     replica_deinit(&s->replica);
     free(s);
 }
+
+/* --- a flush that takes its time --------------------------------------------
+ */
+
+struct next_flush {
+    struct store *store; /* borrowed */
+    int rc;
+    atomic_bool begun;
+};
+
+static void *begin_next(void *arg)
+{
+    struct next_flush *next = arg;
+    struct errmsg e;
+    thread_role_take(&applier_thread);
+    next->rc = store_flush_begin(next->store, &e);
+    atomic_store(&next->begun, true);
+    return NULL;
+}
+
+static void report(struct replica *r, uint64_t index, uint64_t now,
+                   uint64_t upload)
+{
+    struct buf entry = {0};
+    struct model_step step = {.log_time_ms = now, .count = 1};
+    step.commands[0] = (struct model_command){.kind = MODEL_NATIVE,
+                                              .location = 1,
+                                              .identity = 1,
+                                              .session = 1,
+                                              .sequence = index - 1,
+                                              .sampled_ms = now,
+                                              .peer_count = 1};
+    step.commands[0].peers[0] =
+        (struct model_peer){.device = 1, .upload = upload};
+    step_encode(&step, &entry);
+    replica_apply(r, index, buf_bytes(&entry));
+    buf_deinit(&entry);
+}
+
+static void expect_bytes(struct store *s, uint64_t index, uint64_t bytes)
+{
+    struct query q = {.from_s = T0 / 1000,
+                      .to_s = T0 / 1000 + 3600,
+                      .resolution = BY_MINUTE,
+                      .by = BY_DEVICE};
+    struct answer a;
+    struct errmsg e;
+    assert_int_equal(query_run(s, &q, &a, &e), 0);
+    assert_int_equal(a.applied_index, index);
+    assert_int_equal(a.series_count, 1);
+    assert_int_equal(a.series[0].upload, bytes);
+    answer_deinit(&a);
+}
+
+static uint64_t waits_of(struct store *s)
+{
+    struct store_status status;
+    store_status(s, &status);
+    return status.counters.flush_waits;
+}
+
+static void
+apply_and_reads_go_on_during_a_flush_and_the_next_waits(void **state)
+{
+    (void)state;
+    struct shared *s = calloc(1, sizeof *s);
+    assert_non_null(s);
+    struct replica *r = &s->replica;
+    replica_init(r);
+    sem_init(&s->begun, 0, 0);
+    set_scene(s);
+    replica_flush(r);
+    report(r, 2, T0, 1000);
+    report(r, 3, T0 + 1000, 1500);
+    report(r, 4, T0 + 90000, 1700); /* the first minute is due */
+    replica_begin_flush(r);
+    assert_true(r->flushing);
+    report(r, 5, T0 + 91000, 2000);
+    report(r, 6, T0 + 180000, 2300); /* and the second */
+    assert_true(r->result.flush_due);
+    expect_bytes(r->store, 6, 1300);
+    assert_int_equal(store_flushed_index(r->store), 1);
+
+    struct next_flush next = {.store = r->store};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, begin_next, &next), 0);
+    while (waits_of(r->store) == 0)
+        sched_yield();
+    expect_bytes(r->store, 6, 1300);
+    assert_false(atomic_load(&next.begun));
+    replica_end_flush(r);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(next.rc, 1);
+    /* The file is the state at the index where the flush began. */
+    assert_int_equal(store_flushed_index(r->store), 4);
+    expect_bytes(r->store, 6, 1300);
+    replica_crash(r);
+    replica_open(r);
+    expect_bytes(r->store, 4, 700);
+    replica_deinit(r);
+    sem_destroy(&s->begun);
+    free(s);
+}
+
+/* --- digests ----------------------------------------------------------------
+ */
 
 enum { DIGESTS = 200 };
 
@@ -234,6 +378,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_index_that_is_seen_has_its_digest),
         cmocka_unit_test(queries_beside_apply_and_flush_see_every_byte_once),
+        cmocka_unit_test(
+            apply_and_reads_go_on_during_a_flush_and_the_next_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

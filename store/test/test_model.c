@@ -1,6 +1,7 @@
 /* The store against the model: random command streams, a crash and a replay at
- * every step, replicas that flush at other moments. HOLDFAST_SEED and
- * HOLDFAST_STEPS choose another stream than the fixed ones. */
+ * every step, replicas that flush at other moments, one of them beside apply.
+ * HOLDFAST_SEED and HOLDFAST_STEPS choose another stream than the fixed ones.
+ */
 #include "store/test/replica.h"
 #include "store/test/scenario.h"
 
@@ -287,7 +288,9 @@ static void one_step(struct fixture *f)
     replica_apply(&f->calm, logged->index, buf_bytes(&logged->entry));
     check_outcomes(f, &f->calm, &step, want);
     if (f->calm.result.flush_due)
-        replica_flush(&f->calm);
+        replica_begin_flush(&f->calm);
+    else if (scenario_random(&f->scenario, 4) == 0)
+        replica_end_flush(&f->calm);
 
     replica_apply(&f->crashing, logged->index, buf_bytes(&logged->entry));
     check_outcomes(f, &f->crashing, &step, want);
@@ -295,6 +298,8 @@ static void one_step(struct fixture *f)
     unsigned percent = f->crashing.result.flush_due ? 60 : 8;
     if (scenario_random(&f->scenario, 100) < percent)
         replica_flush(&f->crashing);
+    else if (scenario_random(&f->scenario, 8) == 0)
+        replica_begin_flush(&f->crashing); /* it ends with the crash */
     crash_and_replay(f);
 }
 
@@ -328,7 +333,7 @@ static void run_stream(uint64_t seed, size_t steps)
     for (f.step = 0; f.step < steps; f.step++) {
         one_step(&f);
         compare_all(&f, &f.crashing);
-        if (f.step % 8 == 0)
+        if (f.step % 8 == 0 || (f.calm.flushing && f.step % 4 == 1))
             compare_all(&f, &f.calm);
     }
     struct model_step last = {.log_time_ms = model_log_time_ms(f.model),
