@@ -3,6 +3,7 @@
  * do. */
 #include "store/block.h"
 #include "store/environment.h"
+#include "store/retention.h"
 #include "store/test/replica.h"
 
 #include <fcntl.h>
@@ -507,6 +508,127 @@ static void minutes_expire_one_by_one_as_time_passes(void **state)
     assert_int_equal(upload_at(w, T0), -1);
     reopen(w);
     assert_int_equal(upload_at(w, T0), -1);
+}
+
+/* --- retention is shortened -------------------------------------------------
+ */
+
+/* Of what is flushed. */
+static size_t rows_in(struct world *w, const char *database)
+{
+    struct environment env;
+    struct errmsg e;
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    MDB_stat stat;
+    replica_crash(&w->replica);
+    assert_int_equal(environment_open(&env, w->replica.path, 256 << 20, &e), 0);
+    assert_int_equal(mdb_txn_begin(env.env, NULL, MDB_RDONLY, &txn), 0);
+    assert_int_equal(mdb_dbi_open(txn, database, 0, &dbi), 0);
+    assert_int_equal(mdb_stat(txn, dbi, &stat), 0);
+    mdb_txn_abort(txn);
+    environment_close(&env);
+    replica_open(&w->replica);
+    return stat.ms_entries;
+}
+
+static void keep_minutes(struct world *w, uint64_t log_time_ms, uint64_t s)
+{
+    struct buf entry = {0};
+    struct entry_header header = {.term = 3, .log_time_ms = log_time_ms};
+    struct settings_change change = {.has_minute = true, .retain_minute_s = s};
+    entry_begin(&entry, &header);
+    record_put_settings_change(&entry, &change);
+    entry_finish(&entry);
+    replica_apply(&w->replica, ++w->index, buf_bytes(&entry));
+    assert_int_equal(w->replica.result.outcomes[0].code, OUTCOME_TAKEN);
+    buf_deinit(&entry);
+}
+
+/* A row of each tier a minute. */
+static void live_through(struct world *w, uint64_t from, uint64_t to)
+{
+    for (uint64_t m = from; m < to; m++) {
+        (void)report(w, T0 + m * 60000, T0 + m * 60000, m + 1, 100 * (m + 1));
+        if (m % 500 == 0)
+            replica_flush(&w->replica);
+    }
+    replica_flush(&w->replica);
+}
+
+static void copy_world(struct world *from, struct world *to)
+{
+    char file[128];
+    struct copy_info info;
+    struct errmsg e;
+    replica_init(&to->replica);
+    replica_crash(&to->replica);
+    snprintf(file, sizeof file, "%s/data.mdb", to->replica.path);
+    assert_int_equal(unlink(file), 0);
+    assert_int_equal(
+        store_copy(from->replica.store, file, NULL, NULL, &info, &e), 0);
+    replica_open(&to->replica);
+    to->index = from->index;
+}
+
+static uint64_t digest_at(struct world *w, uint64_t log_time_ms)
+{
+    apply_one(w, log_time_ms, (struct model_command){.kind = MODEL_DIGEST});
+    return w->replica.result.outcomes[0].value;
+}
+
+/* Seven weeks by the minute, which were to be kept for ever. One replica goes
+ * on flushing, the other does not. */
+static void
+a_shorter_retention_is_obeyed_at_once_and_deleted_in_slices(void **state)
+{
+    enum { MINUTES = 70000, SLICES = 3, LATER = 20000 };
+    struct world w = {0}, lazy = {0};
+    (void)state;
+    replica_init(&w.replica);
+    struct model_step step = {.log_time_ms = T0, .count = 3};
+    step.commands[0] = (struct model_command){.kind = MODEL_SETTINGS};
+    step.commands[1] = (struct model_command){.kind = MODEL_LOCATION_CREATE};
+    step.commands[2] =
+        (struct model_command){.kind = MODEL_DEVICE_CREATE, .key = 1};
+    apply_step(&w, &step);
+    live_through(&w, 0, MINUTES);
+    copy_world(&w, &lazy);
+    size_t blocks = rows_in(&w, "blk_min"), totals = rows_in(&w, "tot");
+    assert_true(blocks > 2 * EXPIRED_ROWS_MAX);
+    struct world *both[] = {&w, &lazy};
+    uint64_t end = T0 + (uint64_t)MINUTES * 60000;
+    for (size_t i = 0; i < 2; i++) {
+        keep_minutes(both[i], end, 3600);
+        assert_int_equal(upload_at(both[i], T0 + 60000), 100);
+        tick(both[i], end + 60000);
+        assert_int_equal(upload_at(both[i], T0 + 60000), -1);
+        assert_int_equal(upload_at(both[i], end - 61 * 60000), -1);
+        assert_int_equal(upload_at(both[i], end - 30 * 60000), 100);
+        assert_true(upload_in(both[i], BY_HOUR, T0 + 7200000) > 0);
+    }
+    for (uint64_t i = 0; i < SLICES; i++) {
+        keep_minutes(&w, end + 60000 + i, 3600);
+        replica_flush(&w.replica);
+        keep_minutes(&lazy, end + 60000 + i, 3600);
+        size_t blocks_left = rows_in(&w, "blk_min");
+        size_t totals_left = rows_in(&w, "tot");
+        assert_true(blocks - blocks_left <= EXPIRED_ROWS_MAX);
+        assert_true(totals - totals_left <= EXPIRED_ROWS_MAX);
+        assert_true(blocks_left < blocks && totals_left < totals);
+        blocks = blocks_left;
+        totals = totals_left;
+    }
+    assert_true(blocks <= 61);
+    assert_true(digest_at(&w, end + 120000) == digest_at(&lazy, end + 120000));
+    assert_true(rows_in(&lazy, "blk_min") > EXPIRED_ROWS_MAX);
+
+    uint64_t used = status_of(&w).used_bytes;
+    live_through(&w, MINUTES + 3, MINUTES + LATER);
+    assert_true(rows_in(&w, "blk_min") < 1000);
+    assert_true(status_of(&w).used_bytes <= used);
+    replica_deinit(&w.replica);
+    replica_deinit(&lazy.replica);
 }
 
 static void a_slot_is_forgotten_after_thirty_days(void **state)
@@ -1219,6 +1341,8 @@ int main(void)
         CASE(log_time_never_goes_back),
         CASE(a_clock_that_jumps_a_year_expires_two_minutes),
         CASE(minutes_expire_one_by_one_as_time_passes),
+        cmocka_unit_test(
+            a_shorter_retention_is_obeyed_at_once_and_deleted_in_slices),
         CASE(an_hour_is_what_closed_and_what_is_open_of_it),
         CASE(an_idle_gateway_marks_the_hour_and_the_day_too),
         CASE(a_sample_too_late_for_its_minute_counts_in_its_hour),
