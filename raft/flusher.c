@@ -9,7 +9,7 @@ int flusher_start(struct flusher *f, struct store *store, struct events *events,
 {
     f->store = store;
     f->events = events;
-    atomic_init(&f->busy, false);
+    atomic_init(&f->begun, 0);
     sem_init(&f->mail, 0, 0);
     if (pthread_create(&f->thread, NULL, flusher_main, f) != 0) {
         sem_destroy(&f->mail);
@@ -27,7 +27,7 @@ void flusher_stop(struct flusher *f)
 
 void flusher_end(struct flusher *f)
 {
-    atomic_store(&f->busy, true);
+    atomic_fetch_add(&f->begun, 1);
     sem_post(&f->mail);
 }
 
@@ -51,6 +51,6 @@ static void *flusher_main(void *arg)
         if (!flusher_is_busy(f))
             return NULL;
         end_flush(f);
-        atomic_store(&f->busy, false);
+        atomic_fetch_sub(&f->begun, 1);
     }
 }

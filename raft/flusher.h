@@ -13,8 +13,9 @@ struct flusher {
     struct store *store;   /* borrowed */
     struct events *events; /* borrowed */
     pthread_t thread;
-    sem_t mail;       /* a flush was begun, or it is over */
-    atomic_bool busy; /* a flush was begun and has not ended */
+    sem_t mail;        /* a flush was begun, or it is over */
+    atomic_uint begun; /* flushes that have not ended. The next one may begin
+                          before the thread has said that the last is over */
 };
 
 /* Starts the thread. ERR_NOMEM. */
@@ -30,5 +31,5 @@ void flusher_end(struct flusher *f) REQUIRES(applier_thread);
 /* Any thread. */
 static inline bool flusher_is_busy(const struct flusher *f)
 {
-    return atomic_load(&f->busy);
+    return atomic_load(&f->begun) > 0;
 }
