@@ -279,13 +279,17 @@ static int fault_of(enum guard_call call)
     return atomic_load(&armed) && call == failing ? RAFT_IOERR : 0;
 }
 
-/* As holdfast-node does: the process is gone at the first fatal event. */
+/* As holdfast-node does: the process is gone at the first fatal event. Of the
+ * nodes that share this one, only the first is heard. */
 static void die(void *arg, enum repl_event_kind kind, const char *event,
                 const char *message, int exit_code)
 {
+    static atomic_flag dying = ATOMIC_FLAG_INIT;
     (void)arg;
     if (kind != REPL_FATAL)
         return;
+    while (atomic_flag_test_and_set(&dying))
+        pause();
     fprintf(stdout, "%s: %s\n", event, message);
     fflush(stdout);
     _exit(exit_code);
