@@ -109,7 +109,7 @@ static void tell_overflow(struct agent *a)
 static int look(struct agent *a)
 {
     struct errmsg e = {{0}};
-    bool renewed = false;
+    int renewed = 0;
     int rv = uapi_read(a->socket_path, &a->interface, &e);
     tell_look(a, rv, &e);
     if (rv != 0 && rv != ERR_NOTFOUND)
@@ -119,13 +119,10 @@ static int look(struct agent *a)
     rv = session_tick(&a->session, rv == 0 ? &a->interface : NULL,
                       clock_wall_ms(), &renewed, tell ? print_baseline : NULL,
                       NULL);
-    if (renewed) {
-        bool disk_broke = a->session.disk_state == DISK_FAILED &&
-                          a->disk_state != DISK_FAILED;
-        if (!disk_broke)
-            tell_overflow(a);
+    if (renewed == ERR_LIMIT)
+        tell_overflow(a);
+    if (renewed != 0)
         reporter_restart(a->reporter);
-    }
     tell_disk(a);
     return rv == ERR_LIMIT ? 0 : rv;
 }

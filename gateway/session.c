@@ -142,18 +142,18 @@ static int push_look(struct session *s, struct wg_interface *now,
 }
 
 int session_tick(struct session *s, struct wg_interface *now, uint64_t now_ms,
-                 bool *renewed, session_observe_fn *observer, void *arg)
+                 int *renewed, session_observe_fn *observer, void *arg)
 {
-    *renewed = false;
+    *renewed = 0;
     s->disk_tried = false;
     if (s->state == SESSION_OVER)
         return 0;
     int rv = push_look(s, now, now_ms, observer, arg);
-    if (rv == ERR_LIMIT || rv == ERR_CLOSED) {
+    while (rv == ERR_CLOSED || (rv == ERR_LIMIT && *renewed == 0)) {
         /* Full: the front would have to go, and a session without its front is
          * refused for ever. The look was taken, so what it found to begin at
          * zero is due again, unsent as it is. */
-        *renewed = true;
+        *renewed = rv;
         renew(s, 0, now_ms);
         rv = push_look(s, now, now_ms, observer, arg);
     }

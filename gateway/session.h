@@ -68,13 +68,14 @@ void session_deinit(struct session *s);
  * REPORT_PEERS_MAX peers). NULL: there is certainly no interface; an idle
  * batch says that somebody looked. It is on the disk, where there is one, when
  * this returns. When the spool is full, or the disk failed badly, the session
- * is given up and the look becomes the first batch of a new one: *renewed, and
- * streams must be opened anew. @observer, which may be NULL, is told each
- * report of the first look of a session. ERR_LIMIT: the spool cannot hold one
- * look; nothing is there to be sent. ERR_NOMEM: the process cannot go on. */
+ * is given up and the look becomes the first batch of a new one: *renewed is
+ * ERR_LIMIT or ERR_CLOSED, not 0, and streams must be opened anew. @observer,
+ * which may be NULL, is told each report of the first look of a session.
+ * ERR_LIMIT: the spool cannot hold one look; nothing is there to be sent.
+ * ERR_NOMEM: the process cannot go on. */
 typedef void session_observe_fn(void *arg, const struct stat_report *report);
 NODISCARD int session_tick(struct session *s, struct wg_interface *now,
-                           uint64_t now_ms, bool *renewed,
+                           uint64_t now_ms, int *renewed,
                            session_observe_fn *observer, void *arg);
 
 /* A stream was opened: everything unacknowledged goes again, from the oldest.

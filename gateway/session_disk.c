@@ -6,12 +6,15 @@
 
 /* --- saving --------------------------------------------------------------- */
 
-/* The session goes on in memory, if the disk can be made to forget it. */
+/* The session goes on in memory, unless the disk has some of it and cannot be
+ * made to forget it. */
 static int disk_failed(struct session *s)
 {
     struct errmsg e;
     s->disk_state = DISK_FAILED;
-    return spool_dir_void(s->disk, &e) == 0 ? 0 : ERR_CLOSED;
+    if (spool_dir_void(s->disk, &e) == 0 || s->disk->begun != s->id)
+        return 0;
+    return ERR_CLOSED;
 }
 
 static int save(struct session *s, uint64_t first, uint64_t sent)

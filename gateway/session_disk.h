@@ -21,8 +21,8 @@ NODISCARD int session_resume(struct session *s, struct spool_dir *dir,
                              struct errmsg *e);
 
 /* Saves the look whose batches begin at @first. ERR_LIMIT: the spool is full.
- * ERR_CLOSED: the disk failed and may still hold what does not count any more:
- * this session must be given up. ERR_NOMEM. */
+ * ERR_CLOSED: the disk failed and may still hold a part of this session, which
+ * must be given up. At most once a tick. ERR_NOMEM. */
 NODISCARD int session_save_look(struct session *s, uint64_t first);
 
 /* All that is in the spool is about to be sent: says so on the disk first.

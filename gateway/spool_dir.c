@@ -240,7 +240,7 @@ int spool_dir_read(struct spool_dir *d, spool_record_fn *each, void *arg,
         }
     }
     if (rv == 0 && d->count > 0)
-        *session = d->owner.session;
+        *session = d->begun = d->owner.session;
     return rv == ERR_NOTFOUND ? ERR_CORRUPT : rv;
 }
 
@@ -281,6 +281,8 @@ static int begin_segment(struct spool_dir *d, uint64_t session, uint64_t first,
     spool_file_close(&d->file);
     segment_path(d, session, first, path);
     int rv = spool_file_create(&d->file, path, session, first, e);
+    if (d->file.fd >= 0)
+        d->begun = session;
     if (rv == 0)
         rv = spool_file_append(&d->file, path, payload, e);
     if (rv == 0)

@@ -24,6 +24,7 @@ struct spool_dir {
     uint64_t bytes;         /* of all segments */
     struct spool_file file; /* the newest segment, if records may follow */
     uint64_t begin_size;    /* of that, with its first record */
+    uint64_t begun;         /* newest session that ever had a file here */
 };
 
 /* Makes the directory if need be, and locks it. The message says what to do.

@@ -52,12 +52,9 @@ int spool_file_create(struct spool_file *f, const char *path, uint64_t session,
         .salt = le64_get(header + 24)};
     if (f->fd < 0)
         return failed("create", path, e);
-    if (write_all(f->fd, header, sizeof header, 0) != 0) {
-        int rv = failed("write", path, e);
-        spool_file_close(f);
-        return rv;
-    }
-    return 0;
+    return write_all(f->fd, header, sizeof header, 0) == 0
+               ? 0
+               : failed("write", path, e);
 }
 
 static uint64_t checksum(const struct spool_file *f, uint64_t at,

@@ -23,7 +23,8 @@ struct spool_file {
 };
 
 /* Made anew, with its header, which is durable with the first record. ERR_IO,
- * ERR_NOSPACE, ERR_DENIED; the messages of this file name @path. */
+ * ERR_NOSPACE, ERR_DENIED; the messages of this file name @path. If it is open
+ * after an error, the file is there and its header perhaps not. */
 NODISCARD int spool_file_create(struct spool_file *f, const char *path,
                                 uint64_t session, uint64_t first,
                                 struct errmsg *e);

@@ -37,13 +37,13 @@ static int clean(void **state)
 
 static bool tick(unsigned life, const struct made_peer *peers)
 {
-    bool renewed;
+    int renewed;
     struct wg_interface i = make_interface(life, peers);
     now_ms += 1000;
     assert_int_equal(session_tick(&session, &i, now_ms, &renewed, NULL, NULL),
                      0);
     wg_interface_deinit(&i);
-    return renewed;
+    return renewed != 0;
 }
 
 /* Sends one batch and applies it, without telling the agent. */
@@ -140,7 +140,7 @@ static void an_acknowledgement_of_what_was_not_sent_is_refused(void **state)
 
 static void an_interface_that_is_away_is_an_idle_batch(void **state)
 {
-    bool renewed;
+    int renewed;
     (void)state;
     assert_int_equal(session_tick(&session, NULL, now_ms, &renewed, NULL, NULL),
                      0);
@@ -152,7 +152,7 @@ static void an_interface_that_is_away_is_an_idle_batch(void **state)
 
 static void more_peers_than_a_batch_holds_become_several(void **state)
 {
-    bool renewed;
+    int renewed;
     struct wg_interface i = {.peer_count = REPORT_PEERS_MAX + 1};
     (void)state;
     i.peers = calloc(i.peer_count, sizeof *i.peers);
@@ -257,7 +257,7 @@ static void an_agent_that_was_acknowledged_does_not_fight(void **state)
     assert_int_equal(
         session_refused(&session, REFUSAL_SUPERSEDED, START_MS * 2, now_ms),
         SESSION_OVER);
-    bool renewed;
+    int renewed;
     assert_int_equal(session_tick(&session, NULL, now_ms, &renewed, NULL, NULL),
                      0);
     assert_int_equal(session.state, SESSION_OVER);

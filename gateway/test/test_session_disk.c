@@ -7,6 +7,7 @@
 #include "gateway/test/interface.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -50,6 +51,16 @@ static bool fails_now(void)
 WRAP(ftruncate, (int fd, off_t size), (fd, size))
 WRAP(unlink, (const char *name), (name))
 WRAP(rename, (const char *from, const char *to), (from, to))
+
+/* Only what makes a file can fail. */
+int __real_open(const char *name, int flags, ...);
+int __wrap_open(const char *name, int flags, ...);
+int __wrap_open(const char *name, int flags, ...)
+{
+    return (flags & O_CREAT) != 0 && fails_now()
+               ? -1
+               : __real_open(name, flags, 0600);
+}
 
 /* Nothing is synced in truth: what has been written is what there is. */
 int __wrap_fdatasync(int fd);
@@ -140,10 +151,11 @@ static int restart(void)
     return start_agent();
 }
 
-static bool look(void)
+/* 0, or why the session was given up. */
+static int look(void)
 {
     struct made_peer peers[PEERS_MADE + 1];
-    bool renewed;
+    int renewed;
     int n = 0;
     for (int p = 0; p < PEERS_MADE; p++)
         if (world.there[p])
@@ -427,7 +439,7 @@ static void a_full_spool_on_disk_begins_a_new_session(void **state)
     dir.bytes_max = 64 * 1024;
     for (int i = 0; i < 5000 && !renewed; i++) {
         traffic(i > 0);
-        renewed = look();
+        renewed = look() == ERR_LIMIT;
         assert_true(dir.bytes <= dir.bytes_max);
     }
     assert_true(renewed);
@@ -441,10 +453,29 @@ static void a_full_spool_on_disk_begins_a_new_session(void **state)
     assert_exact("full", 0);
 }
 
+static void a_full_disk_that_breaks_ends_no_agent(void **state)
+{
+    (void)state;
+    look();
+    drain();
+    for (int i = 0; i < 5; i++) {
+        traffic(true);
+        look();
+    }
+    dir.bytes_max = dir.bytes;
+    calls_left = 2; /* the new session's file is made, and no more */
+    dead_after = true;
+    traffic(true);
+    assert_int_equal(look(), ERR_CLOSED);
+    assert_int_equal(session.disk_state, DISK_FAILED);
+    drain();
+    assert_exact("full and broken", 0);
+}
+
 static void a_spool_that_cannot_hold_one_look_says_so_and_lives(void **state)
 {
     struct wg_interface i = {.peer_count = 0};
-    bool renewed;
+    int renewed;
     (void)state;
     dir.bytes_max = 64;
     assert_int_equal(session_tick(&session, &i, now_ms, &renewed, NULL, NULL),
@@ -499,6 +530,40 @@ static void after_a_failure_a_restart_begins_a_new_session(void **state)
     look();
     drain();
     assert_exact("memory", 0);
+}
+
+static void a_disk_that_became_read_only_is_done_without(void **state)
+{
+    bool full = false;
+    (void)state;
+    look();
+    drain();
+    dead = true;
+    traffic(true);
+    assert_int_equal(look(), ERR_CLOSED); /* it has some of that session */
+    drain();
+    for (int i = 0; i < 5; i++) {
+        traffic(true);
+        assert_int_equal(look(), 0);
+        drain();
+    }
+    session.spool.bytes_max = 1000; /* and no node is there */
+    for (int i = 0; i < 50; i++) {
+        traffic(true);
+        int renewed = look();
+        assert_true(renewed == 0 || renewed == ERR_LIMIT);
+        full = full || renewed == ERR_LIMIT;
+    }
+    assert_true(full);
+    dead = false;
+    drain();
+    traffic(true);
+    look();
+    assert_int_equal(session.disk_state, DISK_KEPT);
+    assert_int_equal(restart(), 0);
+    assert_true(session.resumed);
+    drain();
+    assert_exact("read only", 0);
 }
 
 /* Life for @steps looks; without resets whatever is given up loses nothing. */
@@ -558,6 +623,55 @@ static void after_any_failed_call_the_agent_may_die(void **state)
         assert_exact("failed call and death", call);
     }
     assert_true(call > 30);
+}
+
+/* Of what the disk has then, nothing may be counted as something else. */
+static void lives_and_dies_on_a_broken_disk(bool after_a_failure)
+{
+    unsigned call = 0;
+    for (has_failed = true; has_failed;) {
+        clean(NULL);
+        fresh(NULL);
+        world.seed = call + 1;
+        look();
+        drain();
+        if (after_a_failure) {
+            calls_left = 1;
+            traffic(true);
+            look();
+            drain();
+        }
+        has_failed = false;
+        calls_left = ++call;
+        dead_after = true;
+        unsigned renewed = 0;
+        for (int i = 0; i < 8; i++) {
+            traffic(true);
+            renewed += look() != 0;
+            drain();
+        }
+        assert_in_range(renewed, 0, 1);
+        calls_left = 0;
+        dead = false;
+        assert_int_equal(restart(), 0);
+        traffic(true);
+        look();
+        drain();
+        assert_exact("broken at call", call);
+    }
+    assert_true(call > 20);
+}
+
+static void a_disk_may_break_for_good_at_any_call(void **state)
+{
+    (void)state;
+    lives_and_dies_on_a_broken_disk(false);
+}
+
+static void a_disk_may_break_for_good_when_it_is_tried_again(void **state)
+{
+    (void)state;
+    lives_and_dies_on_a_broken_disk(true);
 }
 
 /* The disk has what the calls before have done, and half of the write that was
@@ -623,11 +737,15 @@ int main(void)
         CASE(a_resumed_agent_gives_way_to_a_larger_session_once),
         CASE(damage_makes_a_new_session_and_loses_no_byte),
         CASE(a_full_spool_on_disk_begins_a_new_session),
+        CASE(a_full_disk_that_breaks_ends_no_agent),
         CASE(a_spool_that_cannot_hold_one_look_says_so_and_lives),
         CASE(a_failed_disk_is_told_and_tried_again_when_all_is_sent),
         CASE(after_a_failure_a_restart_begins_a_new_session),
+        CASE(a_disk_that_became_read_only_is_done_without),
         CASE(every_call_fails_once_and_each_byte_counts_once),
         CASE(after_any_failed_call_the_agent_may_die),
+        CASE(a_disk_may_break_for_good_at_any_call),
+        CASE(a_disk_may_break_for_good_when_it_is_tried_again),
         CASE(the_machine_may_die_at_any_call),
         CASE(killed_over_and_over_each_byte_counts_once),
     };

@@ -184,6 +184,33 @@ test('a full disk: memory goes on, and the disk when there is room', async (t) =
     }
 });
 
+test('a directory that is gone costs one session, and the agent lives', async () => {
+    const sessions = () => new Set(core.batches.map((b) => b.session)).size;
+    start('--spool-bytes', '1MiB');
+    await until('reports', () => core.batches.length > 1);
+    fs.rmSync(spool, { recursive: true });
+    // So many fill a file with one look, and the next cannot be made.
+    for (let i = 0; i < 1000; i++) wg.peers.set(`peer${i}`, { tx: 0, rx: 0 });
+    const moving = setInterval(() => wg.peers.forEach((p) => { p.tx++; }), 50);
+    try {
+        await until('it is missed', () =>
+            agent.output.includes('reports wait in memory alone'));
+        await until('a new session', () => sessions() === 2);
+        await sleep(1000);
+        assert.equal(sessions(), 2);
+        assert.doesNotMatch(agent.output, /full/);
+        core.behave = ignore; // the memory fills, in a dozen looks
+        await until('full', () => agent.output.includes('full (--spool-bytes 1048576)'));
+    } finally {
+        clearInterval(moving);
+    }
+    core.behave = acknowledge;
+    fs.mkdirSync(spool);
+    await until('kept again', () =>
+        agent.output.match(/reports are kept in/g).length === 2);
+    assert.equal(await agent.stop(), 0);
+});
+
 test('an overloaded node is asked less and less often', async () => {
     core.behave = refuse(status.RESOURCE_EXHAUSTED, 'try again');
     start();
