@@ -196,7 +196,8 @@ int session_resume(struct session *s, struct spool_dir *dir, struct errmsg *e)
     int rv = spool_dir_read(dir, take_record, &r, &id, e);
     if (rv == 0 && id != 0)
         rv = go_on(s, &r, id, e);
-    if (rv != 0 || id == 0)
+    /* What a newer version wrote is that version's to go on with. */
+    if (rv != ERR_NEWER && (rv != 0 || id == 0))
         begin_fresh(s);
     free(r.reports);
     return rv;

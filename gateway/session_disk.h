@@ -14,9 +14,10 @@
 
 /* Goes on with the session in @dir, which is borrowed, opened and never read;
  * the next look says all peers. A fresh session starts there if there is none.
- * Otherwise ERR_CORRUPT, ERR_NEWER, ERR_IO, ERR_LIMIT (more than the spool may
- * hold) with a message: what is there was given up, and the session is a fresh
- * one that is kept there. ERR_NOMEM. */
+ * Otherwise ERR_CORRUPT, ERR_IO, ERR_LIMIT (more than the spool may hold) with
+ * a message: what is there was given up, and the session is a fresh one that is
+ * kept there. ERR_NEWER, with a message: what is there was left as it is, and
+ * the session must not be used. ERR_NOMEM. */
 NODISCARD int session_resume(struct session *s, struct spool_dir *dir,
                              struct errmsg *e);
 

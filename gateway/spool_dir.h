@@ -38,7 +38,7 @@ NODISCARD int spool_dir_open(struct spool_dir *d, const char *path,
 /* Tells every record of the session that is there, in order, and cuts a torn
  * tail. *session is 0 if there is none, or it is another machine's.
  * ERR_CORRUPT, ERR_NEWER, ERR_IO, ERR_NOMEM, or what @each returned: make it
- * void then. */
+ * void then, unless it is ERR_NEWER. */
 NODISCARD int spool_dir_read(struct spool_dir *d, spool_record_fn *each,
                              void *arg, uint64_t *session, struct errmsg *e);
 

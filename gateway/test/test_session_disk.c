@@ -404,9 +404,34 @@ static void a_resumed_agent_gives_way_to_a_larger_session_once(void **state)
         SESSION_OVER);
 }
 
-static void damage_makes_a_new_session_and_loses_no_byte(void **state)
+/* A byte of the first segment of the first session. */
+static void overwrite(long at, int byte)
 {
     char name[128];
+    snprintf(name, sizeof name, "%s/%016llx-%016llx.spool", path,
+             (unsigned long long)START_MS, 1ull);
+    FILE *f = fopen(name, "r+");
+    assert_non_null(f);
+    assert_int_equal(fseek(f, at, SEEK_SET), 0);
+    assert_int_equal(fputc(byte, f), byte);
+    fclose(f);
+}
+
+static void a_newer_versions_spool_is_left_as_it_is(void **state)
+{
+    enum { FORMAT_AT = 7 };
+    (void)state;
+    look();
+    overwrite(FORMAT_AT, 2);
+    assert_int_equal(restart(), ERR_NEWER);
+    assert_non_null(strstr(error.text, "newer version"));
+    overwrite(FORMAT_AT, 1);
+    assert_int_equal(restart(), 0);
+    assert_true(session.resumed && session.spool.count == 1);
+}
+
+static void damage_makes_a_new_session_and_loses_no_byte(void **state)
+{
     (void)state;
     look();
     drain();
@@ -414,13 +439,7 @@ static void damage_makes_a_new_session_and_loses_no_byte(void **state)
         traffic(true);
         look();
     }
-    snprintf(name, sizeof name, "%s/%016llx-%016llx.spool", path,
-             (unsigned long long)session.id, 1ull);
-    FILE *f = fopen(name, "r+");
-    assert_non_null(f);
-    assert_int_equal(fseek(f, 60, SEEK_SET), 0);
-    assert_int_equal(fputc(0xff, f), 0xff);
-    fclose(f);
+    overwrite(60, 0xff);
     uint64_t old = session.id;
     assert_int_equal(restart(), ERR_CORRUPT);
     assert_non_null(strstr(error.text, "damaged at byte"));
@@ -735,6 +754,7 @@ int main(void)
         CASE(a_beginning_that_was_sent_later_is_not_either),
         CASE(a_beginning_that_was_never_sent_is_said_again),
         CASE(a_resumed_agent_gives_way_to_a_larger_session_once),
+        CASE(a_newer_versions_spool_is_left_as_it_is),
         CASE(damage_makes_a_new_session_and_loses_no_byte),
         CASE(a_full_spool_on_disk_begins_a_new_session),
         CASE(a_full_disk_that_breaks_ends_no_agent),
