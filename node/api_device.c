@@ -306,9 +306,25 @@ void api_network_device_create(struct http_request *rq)
     body_close(&body);
 }
 
+/* A network device whose location was deleted. */
+static bool is_stranded(struct http_request *rq)
+{
+    struct roster *r = store_roster(rq->node->store);
+    roster_read_lock(r);
+    const struct device *d = roster_device(r, rq->id);
+    bool stranded = d != NULL && d->kind == DEVICE_NETWORK &&
+                    roster_location(r, d->location) == NULL;
+    roster_read_unlock(r);
+    return stranded;
+}
+
 static void changed(struct http_request *rq, int status)
 {
-    if (!http_write_failed(rq, status, "device"))
+    if (status == 0 && rq->outcome.code != OUTCOME_TAKEN && is_stranded(rq))
+        http_error(rq, 409, "no_location",
+                   "device: its location was deleted; delete the device and "
+                   "create it where it belongs");
+    else if (!http_write_failed(rq, status, "device"))
         answer_device(rq, rq->id, false);
 }
 
@@ -329,8 +345,7 @@ void api_device_change(struct http_request *rq)
         spec.user = d->user;
         if (spec.description == NULL)
             spec.description = d->description;
-        if (d->kind != DEVICE_USER && d->attachment_count > 0)
-            spec.location = d->attachments[0].location;
+        spec.location = d->kind == DEVICE_NETWORK ? d->location : 0;
         record_put_device_change(&record, rq->id, &spec);
     }
     roster_read_unlock(r);

@@ -26,7 +26,7 @@ enum {
 
 /* What a node can read and do; the cluster agrees on the level that all of its
  * members speak. Each record kind has the level that introduced it. */
-enum { LEVEL_OLDEST = 1, LEVEL_NEWEST = 3 };
+enum { LEVEL_OLDEST = 1, LEVEL_NEWEST = 4 };
 
 enum record_kind {
     RECORD_NATIVE_BATCH = 1, /* rule 1: session and sequence */

@@ -208,7 +208,9 @@ struct device_spec {
     enum device_kind kind;
     const char *name, *user, *description;
     uint8_t public_key[PUBLIC_KEY_SIZE];
-    uint32_t location; /* 0: all locations (a user's device); else only this */
+    uint32_t location; /* 0: all locations (a user's device); else only this.
+                          INVALID from feature level 4 on: a network device
+                          with 0 */
 };
 
 struct settings_spec {

@@ -36,6 +36,13 @@ static void journal(struct command *c, enum change_kind kind, uint32_t id,
     journal_push(&c->r->journal, c->index, kind, id, key);
 }
 
+/* Rules that came later hold from their feature level on: every node applies
+ * the same rule at the same index (docs/format.md, "Feature levels"). */
+static bool at_level(const struct command *c, unsigned level)
+{
+    return c->r->members.level >= level;
+}
+
 /* Ends nowhere near 2^32 in practice; then creating stops. */
 static bool is_full(const struct id_table *t, uint32_t max)
 {
@@ -301,12 +308,18 @@ static int set_device(struct device *d, const struct device_fields *f)
     return 0;
 }
 
+/* A network device is in one location; 0 would put it into all. */
+static bool is_astray(const struct command *c, const struct device_fields *f)
+{
+    return at_level(c, 4) && f->kind == DEVICE_NETWORK && f->location == 0;
+}
+
 static int apply_device_create(struct command *c)
 {
     struct roster *r = c->r;
     struct device_fields f;
     spec_take_device(&c->body, &f);
-    if (!is_read(c) || f.kind == DEVICE_UNCLAIMED)
+    if (!is_read(c) || f.kind == DEVICE_UNCLAIMED || is_astray(c, &f))
         return finish(c, OUTCOME_INVALID, 0);
     uint32_t there = roster_device_by_key(r, f.public_key);
     if (there != 0)
@@ -379,7 +392,7 @@ static int apply_device_change(struct command *c)
     struct device_fields f;
     uint32_t id = reader_varint32(&c->body);
     spec_take_device(&c->body, &f);
-    if (!is_read(c))
+    if (!is_read(c) || is_astray(c, &f))
         return finish(c, OUTCOME_INVALID, 0);
     struct device *d = id_table_get(&r->devices, id);
     if (d == NULL)

@@ -57,6 +57,12 @@ static void check(struct outcome o, enum outcome_code code, uint64_t value)
     assert_int_equal(o.value, value);
 }
 
+static void raise_level(unsigned level)
+{
+    record_put_level(&command, level);
+    check(apply(), OUTCOME_TAKEN, 0);
+}
+
 static struct location_spec location_spec(const char *address)
 {
     return (struct location_spec){.name = "Paris",
@@ -420,6 +426,41 @@ static void a_device_moves_between_locations(void **state)
     check_addresses(1, 3, "10.3.0.2");
     check(change_device(1, 1, 9), OUTCOME_NOTFOUND, 0);
     check(change_device(9, 1, 3), OUTCOME_NOTFOUND, 0);
+}
+
+static void a_network_device_never_goes_to_all_locations(void **state)
+{
+    (void)state;
+    check(create_location("10.1.0.1/24"), OUTCOME_TAKEN, 1);
+    check(create_location("10.2.0.1/24"), OUTCOME_TAKEN, 2);
+    check(create_device(1, 1), OUTCOME_TAKEN, 1);
+    struct device_spec astray = device_spec(1, 0);
+    astray.kind = DEVICE_NETWORK;
+    raise_level(4);
+    record_put_device_change(&command, 1, &astray);
+    check(apply(), OUTCOME_INVALID, 0);
+    check_addresses(1, 1, "10.1.0.2");
+    check_addresses(1, 2, NULL);
+    astray.public_key[0] = 2;
+    record_put_device_create(&command, &astray);
+    check(apply(), OUTCOME_INVALID, 0);
+    check(change_device(1, 1, 0), OUTCOME_TAKEN, 1); /* a user's does */
+    check_addresses(1, 2, "10.2.0.2");
+}
+
+/* What an older node applied so, its successor applies so. */
+static void below_level_4_a_network_device_could_be_in_all(void **state)
+{
+    (void)state;
+    check(create_location("10.1.0.1/24"), OUTCOME_TAKEN, 1);
+    struct device_spec astray = device_spec(1, 0);
+    astray.kind = DEVICE_NETWORK;
+    raise_level(3);
+    record_put_device_create(&command, &astray);
+    check(apply(), OUTCOME_TAKEN, 1);
+    record_put_device_change(&command, 1, &astray);
+    check(apply(), OUTCOME_TAKEN, 1);
+    check_addresses(1, 1, "10.1.0.2");
 }
 
 static void iteration_skips_what_is_gone(void **state)
@@ -835,6 +876,8 @@ int main(void)
         CASE(new_networks_give_new_addresses_and_the_same_keep_them),
         CASE(addresses_come_back_when_all_were_used),
         CASE(a_device_moves_between_locations),
+        CASE(a_network_device_never_goes_to_all_locations),
+        CASE(below_level_4_a_network_device_could_be_in_all),
         CASE(iteration_skips_what_is_gone),
         CASE(thousands_of_keys_come_change_and_go),
         CASE(a_command_that_cannot_be_read_is_invalid),

@@ -70,6 +70,21 @@ describe('What was made on the leader, on a follower at once', () => {
             assert.equal(gone.status, 404);
         }
     });
+
+    test('a network device outlives its location and goes nowhere', async () => {
+        const { id } = await leader.call('POST', '/api/v1/network',
+            locationBody('short-lived', 90));
+        const body = deviceBody('scanner', { location_id: id });
+        const { device } = await leader.call('POST', '/api/v1/device/network',
+            body);
+        await leader.call('DELETE', `/api/v1/network/${id}`);
+        delete body.location_id;
+        const refused = await follower.request('PUT',
+            `/api/v1/device/${device.id}`, { ...body, name: 'renamed' });
+        assert.equal(refused.status, 409, refused.text);
+        assert.equal(refused.json.code, 'no_location');
+        await leader.call('DELETE', `/api/v1/device/${device.id}`);
+    });
 });
 
 describe('Settings', () => {
