@@ -64,15 +64,26 @@ void api_token_create(struct http_request *rq)
     body_close(&body);
 }
 
+static void refuse_last(struct http_request *rq)
+{
+    http_error(rq, 409, "last_token",
+               "token: this is the last one; make another first");
+}
+
 static void revoked(struct http_request *rq, int status)
 {
+    if (status == 0 && rq->outcome.code == OUTCOME_LIMIT) {
+        refuse_last(rq);
+        return;
+    }
     if (http_write_failed(rq, status, "token"))
         return;
     out_null(&rq->json);
     http_answer(rq, 200);
 }
 
-/* Without any token nobody could ever make one again. */
+/* Below feature level 4 apply revokes the last one too: then this look at the
+ * replica is all there is. */
 void api_token_revoke(struct http_request *rq)
 {
     struct roster *r = store_roster(rq->node->store);
@@ -82,8 +93,7 @@ void api_token_revoke(struct http_request *rq)
                 roster_next_api_token(r, first->id) == NULL;
     roster_read_unlock(r);
     if (last) {
-        http_error(rq, 409, "last_token",
-                   "token: this is the last one; make another first");
+        refuse_last(rq);
         return;
     }
     struct buf record = {0};

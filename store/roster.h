@@ -245,6 +245,7 @@ void record_put_device_change(struct buf *out, uint32_t id,
 void record_put_device_delete(struct buf *out, uint32_t id);
 void record_put_token_create(struct buf *out, const char *name,
                              const uint8_t hash[API_TOKEN_HASH_SIZE]);
+/* LIMIT from feature level 4 on: it is the last. */
 void record_put_token_revoke(struct buf *out, uint32_t id);
 /* LIMIT: WISHES_MAX are there. DUPLICATE: it was so before. */
 void record_put_member(struct buf *out, const char *name,

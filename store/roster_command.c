@@ -154,6 +154,9 @@ static int apply_token_revoke(struct command *c)
     struct api_token *t = id_table_get(&c->r->tokens, id);
     if (t == NULL)
         return finish(c, OUTCOME_NOTFOUND, 0);
+    /* Without any token nobody could ever make one again. */
+    if (at_level(c, 4) && c->r->tokens.count == 1)
+        return finish(c, OUTCOME_LIMIT, 0);
     roster_remove_token(c->r, t);
     return finish(c, OUTCOME_TAKEN, id);
 }

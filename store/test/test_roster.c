@@ -288,6 +288,37 @@ static void tokens_are_told_apart_by_hash_and_never_share_an_id(void **state)
     assert_false(roster_api_token(r, one));
 }
 
+static void the_last_token_stays(void **state)
+{
+    (void)state;
+    static const uint8_t one[API_TOKEN_HASH_SIZE] = {1};
+    static const uint8_t two[API_TOKEN_HASH_SIZE] = {2};
+    raise_level(4);
+    record_put_token_create(&command, "one", one);
+    check(apply(), OUTCOME_TAKEN, 1);
+    record_put_token_create(&command, "two", two);
+    check(apply(), OUTCOME_TAKEN, 2);
+    record_put_token_revoke(&command, 1);
+    check(apply(), OUTCOME_TAKEN, 1);
+    record_put_token_revoke(&command, 1);
+    check(apply(), OUTCOME_NOTFOUND, 0);
+    record_put_token_revoke(&command, 2);
+    check(apply(), OUTCOME_LIMIT, 0);
+    assert_true(roster_api_token(r, two));
+}
+
+static void below_level_4_the_last_token_could_go(void **state)
+{
+    (void)state;
+    static const uint8_t one[API_TOKEN_HASH_SIZE] = {1};
+    raise_level(3);
+    record_put_token_create(&command, "one", one);
+    check(apply(), OUTCOME_TAKEN, 1);
+    record_put_token_revoke(&command, 1);
+    check(apply(), OUTCOME_TAKEN, 1);
+    assert_false(roster_api_token(r, one));
+}
+
 /* --- locations and devices ----------------------------------------------- */
 
 static void a_users_device_is_in_every_location(void **state)
@@ -868,6 +899,8 @@ int main(void)
         CASE(the_first_settings_win_and_bring_the_admin_token),
         CASE(a_change_of_settings_touches_what_it_names),
         CASE(tokens_are_told_apart_by_hash_and_never_share_an_id),
+        CASE(the_last_token_stays),
+        CASE(below_level_4_the_last_token_could_go),
         CASE(a_users_device_is_in_every_location),
         CASE(ids_are_never_used_twice_and_addresses_late),
         CASE(a_key_belongs_to_one_device),

@@ -3,10 +3,11 @@
 // no write may fail for what the follower does not know yet.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { Cluster, until } from './cluster.mjs';
+import { ADMIN_TOKEN, Cluster, until } from './cluster.mjs';
 import { randomKey } from './wire.mjs';
 
 let cluster, leader, follower;
+let token = ADMIN_TOKEN; // that of the two which was not revoked, at the end
 
 const deviceBody = (name, changes = {}) => ({
     name, wireguard_pubkey: randomKey().toString('base64'), ...changes,
@@ -144,13 +145,42 @@ describe('Settings', () => {
     });
 });
 
+describe('Tokens', () => {
+    test('revoked at once, each by itself, leave the last one', async () => {
+        await until('the level is there', async () =>
+            (await leader.call('GET', '/api/v1/cluster')).level >= 4);
+        const [first] = await leader.call('GET', '/api/v1/token');
+        const second = await leader.call('POST', '/api/v1/token',
+            { name: 'second' });
+        const revoke = (node, id, by) => node.request('DELETE',
+            `/api/v1/token/${id}`, undefined, { token: by });
+        await until('the follower knows it', async () =>
+            (await follower.request('GET', '/api/v1/token', undefined,
+                { token: second.token })).status === 200);
+        const answers = await Promise.all([
+            revoke(leader, first.id, ADMIN_TOKEN),
+            revoke(follower, second.id, second.token),
+        ]);
+        const refused = answers.findIndex(({ status }) => status !== 200);
+        assert.deepEqual(answers.map(({ status }) => status).sort(),
+            [200, 409]);
+        assert.equal(answers[refused].json.code, 'last_token');
+        token = [ADMIN_TOKEN, second.token][refused];
+        const left = await leader.call('GET', '/api/v1/token', undefined,
+            { token });
+        assert.deepEqual(left.map(({ id }) => id),
+            [[first.id, second.id][refused]]);
+    });
+});
+
 describe('Without a leader', () => {
     test('a change is not done, and says so', async () => {
-        const [{ id }] = await follower.call('GET', '/api/v1/network');
+        const [{ id }] = await follower.call('GET', '/api/v1/network',
+            undefined, { token });
         for (const node of cluster.nodes)
             if (node !== follower) await node.kill('SIGKILL');
         const answer = await follower.request('PUT', `/api/v1/network/${id}`,
-            locationBody('changed', 80), { timeoutMs: 20000 });
+            locationBody('changed', 80), { token, timeoutMs: 20000 });
         assert.equal(answer.status, 503, answer.text);
         assert.match(answer.json.code, /no_leader|outcome_unknown/);
     });
