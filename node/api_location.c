@@ -5,6 +5,7 @@
 #include "node/http_route.h"
 #include "node/token.h"
 #include "node/wg_text.h"
+#include "store/address.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,8 @@ struct location_body {
 static const struct body_field location_fields[] = {
     {"name", BODY_TEXT, true, 1, 100, AT(name), "shown to people"},
     {"address", BODY_TEXT, true, 1, 512, AT(address),
-     "the gateway's addresses, a comma list of CIDRs"},
+     "the gateway's addresses, a comma list of at most 16 CIDRs without "
+     "overlap"},
     {"endpoint", BODY_TEXT, true, 1, 253, AT(endpoint),
      "host that clients dial"},
     {"port", BODY_UINT, true, 1, 65535, AT(port), "UDP port of the gateway"},
@@ -125,12 +127,17 @@ void api_location_get(struct http_request *rq)
 
 /* --- changes -------------------------------------------------------------- */
 
+_Static_assert(SUBNETS_MAX == 16, "the texts say 16");
+
 /* What the field table cannot say. On failure the 400 is written. */
 static int check(struct http_request *rq, const struct location_body *b)
 {
     const char *message = NULL;
+    struct subnets subnets;
     if (!cidr_list_is_valid(b->address, false))
         message = "address: must be a comma list of CIDRs, such as 10.1.1.1/24";
+    else if (subnets_parse(b->address, &subnets) != 0)
+        message = "address: must be at most 16 CIDRs, no two of which overlap";
     else if (!host_text_is_valid(b->endpoint) ||
              strpbrk(b->endpoint, ", ") != NULL)
         message = "endpoint: must be a host name or an address";
@@ -183,7 +190,10 @@ void api_location_create(struct http_request *rq)
 
 static void changed(struct http_request *rq, int status)
 {
-    if (!http_write_failed(rq, status, "location"))
+    if (status == 0 && rq->outcome.code == OUTCOME_EXISTS)
+        http_error(rq, 409, "exists", "address: device %llu has this address",
+                   (unsigned long long)rq->outcome.value);
+    else if (!http_write_failed(rq, status, "location"))
         answer_location(rq, rq->id, 200);
 }
 

@@ -45,6 +45,29 @@ describe('What was made on the leader, on a follower at once', () => {
         }
     });
 
+    test('a location whose addresses cannot be is refused, and why', async () => {
+        const put = (id, address) => follower.request('PUT',
+            `/api/v1/network/${id}`,
+            cluster.locationBody('strict', { address }));
+        const { id } = await leader.call('POST', '/api/v1/network',
+            cluster.locationBody('strict', { address: '10.89.0.1/16' }));
+        const seventeen = Array.from({ length: 17 }, (_, i) => `10.89.${i}.1/24`);
+        for (const address of ['10.89.0.1/24,10.89.0.1/16', seventeen.join()]) {
+            const body = cluster.locationBody('strict', { address });
+            for (const answer of [await put(id, address),
+                await follower.request('POST', '/api/v1/network', body)]) {
+                assert.equal(answer.status, 400, answer.text);
+                assert.match(answer.json.msg, /at most 16 .* no two .* overlap/);
+            }
+        }
+        const { device, configs: [{ address }] } = await leader.call('POST',
+            '/api/v1/device/network', deviceBody('meter', { location_id: id }));
+        const taken = await put(id, `${address[0]}/16`);
+        assert.equal(taken.status, 409, taken.text);
+        assert.equal(taken.json.msg,
+            `address: device ${device.id} has this address`);
+    });
+
     test('a device is changed and keeps what was not named', async () => {
         for (let i = 0; i < 5; i++) {
             const body = deviceBody(`made-${i}`, { description: `no ${i}` });
