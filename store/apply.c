@@ -344,7 +344,7 @@ int apply_batch(struct store *s, const struct record *record, uint64_t index,
     struct gateway *gateway = NULL;
     int rc = roster_resolve_gateway(s->roster, &head,
                                     native ? GATEWAY_NATIVE : GATEWAY_LEGACY,
-                                    &gateway, outcome);
+                                    s->log_time_ms, &gateway, outcome);
     if (rc != 0 || outcome->code != OUTCOME_TAKEN)
         return rc;
     const struct location *l = roster_location(s->roster, gateway->location);

@@ -12,6 +12,8 @@ enum {
     RECEIPT_AGE_MAX_MS = 7 * 24 * 3600 * 1000 /* older samples are dropped */
 };
 
+#define SLOT_LIFE_MS ((uint64_t)30 * 24 * 3600 * 1000) /* rule 4 */
+
 /* A gateway's place in its sequence of batches: rule 1. */
 struct place {
     uint64_t session, sequence;

@@ -351,12 +351,17 @@ int roster_insert_device(struct roster *r, struct device *d)
     return 0;
 }
 
-int roster_insert_gateway(struct roster *r, struct gateway *g)
+static uint64_t gateway_hash(const struct roster *r, const struct gateway *g)
 {
     struct identity_query q =
         identity_query(r, g->location, g->kind, bytes_of_string(g->identity),
                        bytes_of_string(g->name));
-    uint64_t hash = identity_hash(&q);
+    return identity_hash(&q);
+}
+
+int roster_insert_gateway(struct roster *r, struct gateway *g)
+{
+    uint64_t hash = gateway_hash(r, g);
     if (key_index_insert(&r->gateway_identities, hash, g->id) != 0)
         return ERR_NOMEM;
     if (insert(r, &r->gateways, g->id, g) != 0) {
@@ -383,6 +388,17 @@ void roster_remove_device(struct roster *r, struct device *d)
     id_table_mark(&r->devices, d->id);
     id_table_remove(&r->devices, d->id);
     device_free(d);
+}
+
+void roster_remove_gateway(struct roster *r, struct gateway *g)
+{
+    struct location *l = id_table_get(&r->locations, g->location);
+    if (l != NULL)
+        l->gateways--;
+    key_index_remove(&r->gateway_identities, gateway_hash(r, g), g->id);
+    id_table_mark(&r->gateways, g->id);
+    id_table_remove(&r->gateways, g->id);
+    gateway_free(g);
 }
 
 void roster_remove_token(struct roster *r, struct api_token *t)

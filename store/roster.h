@@ -38,7 +38,7 @@ struct location {
     uint32_t next_host;  /* address allotment: none is used again before all
                             were used */
     uint32_t unclaimed;  /* devices that unknown keys made */
-    uint32_t gateways;   /* that ever reported */
+    uint32_t gateways;   /* that report or reported */
 };
 
 enum device_kind { DEVICE_USER, DEVICE_NETWORK, DEVICE_UNCLAIMED };
@@ -268,11 +268,14 @@ NODISCARD int roster_apply(struct roster *r, const struct record *record,
 /* Finds the gateway of a batch, making it when it is new. 0 and @out; or 0, a
  * NULL @out and an outcome (NOTFOUND: no such location or id; LIMIT; INVALID: a
  * name that is no text); or ERR_NOMEM. The gateways of a location that was
- * deleted stay for the history's sake, but report no more. */
+ * deleted stay for the history's sake, but report no more. From feature level 4
+ * on a full location forgets the gateway that it has not heard for longest, if
+ * that is longer than SLOT_LIFE_MS, for a new one. */
 NODISCARD int
 roster_resolve_gateway(struct roster *r, const struct batch_head *head,
-                       enum gateway_kind kind, struct gateway **out,
-                       struct outcome *outcome) REQUIRES(applier_thread);
+                       enum gateway_kind kind, uint64_t log_time_ms,
+                       struct gateway **out, struct outcome *outcome)
+    REQUIRES(applier_thread);
 
 /* The gateway with this id, if it is of that kind and its location is there. */
 struct gateway *roster_reporting_gateway(struct roster *r, uint32_t id,

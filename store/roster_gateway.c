@@ -1,5 +1,6 @@
 /* The gateways, as apply sees them: who a batch is from, and rule 1's state of
  * each. Applier thread. */
+#include "store/counting.h"
 #include "store/roster_state.h"
 
 #include "base/assert.h"
@@ -51,9 +52,41 @@ struct gateway *roster_reporting_gateway(struct roster *r, uint32_t id,
                : NULL;
 }
 
+/* The one that has not been heard for longest, so long that its slots count as
+ * absent; NULL: there is none. One that was never heard stays: who makes up
+ * names would use up the ids. */
+static struct gateway *longest_silent(const struct roster *r, uint32_t location,
+                                      uint64_t log_time_ms)
+{
+    struct gateway *found = NULL;
+    for (struct gateway *g = id_table_next(&r->gateways, 0); g != NULL;
+         g = id_table_next(&r->gateways, g->id)) {
+        if (g->location == location && g->seen_ms != 0 &&
+            g->seen_ms + SLOT_LIFE_MS < log_time_ms &&
+            (found == NULL || g->seen_ms < found->seen_ms))
+            found = g;
+    }
+    return found;
+}
+
+static bool make_room(struct roster *r, const struct location *l,
+                      uint64_t log_time_ms)
+{
+    if (l->gateways < GATEWAYS_PER_LOCATION_MAX)
+        return true;
+    struct gateway *g =
+        roster_level(r) < 4 ? NULL : longest_silent(r, l->id, log_time_ms);
+    if (g == NULL)
+        return false;
+    roster_write_lock(r);
+    roster_remove_gateway(r, g);
+    roster_write_unlock(r);
+    return true;
+}
+
 int roster_resolve_gateway(struct roster *r, const struct batch_head *head,
-                           enum gateway_kind kind, struct gateway **out,
-                           struct outcome *outcome)
+                           enum gateway_kind kind, uint64_t log_time_ms,
+                           struct gateway **out, struct outcome *outcome)
 {
     *out = NULL;
     const struct location *l = roster_location(r, head->location);
@@ -75,8 +108,7 @@ int roster_resolve_gateway(struct roster *r, const struct batch_head *head,
         *out = id_table_get(&r->gateways, id);
         return 0;
     }
-    if (l->gateways >= GATEWAYS_PER_LOCATION_MAX ||
-        r->gateways.next_id == UINT32_MAX)
+    if (r->gateways.next_id == UINT32_MAX || !make_room(r, l, log_time_ms))
         return refuse(outcome, OUTCOME_LIMIT);
     return create(r, head, kind, out);
 }

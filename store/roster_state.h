@@ -70,6 +70,7 @@ NODISCARD int roster_insert_gateway(struct roster *r, struct gateway *g);
 NODISCARD int roster_insert_token(struct roster *r, struct api_token *t);
 void roster_remove_location(struct roster *r, struct location *l);
 void roster_remove_device(struct roster *r, struct device *d);
+void roster_remove_gateway(struct roster *r, struct gateway *g);
 void roster_remove_token(struct roster *r, struct api_token *t);
 /* Under a key that no other device has. */
 NODISCARD int roster_change_key(struct roster *r, struct device *d,

@@ -24,8 +24,6 @@ enum {
     LATE_CELLS_MAX = 1000 * 1000, /* more of them ask for a flush */
 };
 
-#define SLOT_LIFE_MS ((uint64_t)30 * 24 * 3600 * 1000) /* rule 4 */
-
 struct store {
     struct environment env;
     struct raw_log *raw;   /* owned; NULL: none is kept */

@@ -20,7 +20,7 @@ static void apply_batch(struct roster *r, const struct record *record,
         return;
     enum gateway_kind kind =
         record->kind == RECORD_NATIVE_BATCH ? GATEWAY_NATIVE : GATEWAY_LEGACY;
-    ASSERT(roster_resolve_gateway(r, &head, kind, &g, &o) == 0);
+    ASSERT(roster_resolve_gateway(r, &head, kind, step, &g, &o) == 0);
     if (g == NULL) {
         ASSERT(o.code != OUTCOME_TAKEN);
         return;

@@ -18,13 +18,14 @@
 /* --- fixture ------------------------------------------------------------- */
 
 static struct roster *r;
-static uint64_t next_index;
+static uint64_t next_index, now_ms;
 static struct buf command;
 
 static int set_up(void **state)
 {
     (void)state;
     next_index = 100;
+    now_ms = 5000;
     return roster_create(&r);
 }
 
@@ -44,7 +45,7 @@ static struct outcome apply(void)
     struct outcome o;
     thread_role_assert(&applier_thread);
     assert_int_equal(record_next(&reader, &record), 1);
-    assert_int_equal(roster_apply(r, &record, next_index, 5000, &o), 0);
+    assert_int_equal(roster_apply(r, &record, next_index, now_ms, &o), 0);
     assert_int_equal(o.index, next_index);
     next_index++;
     buf_clear(&command);
@@ -691,7 +692,7 @@ static uint32_t resolve(const struct batch_head *head, enum gateway_kind kind,
     struct outcome o = {0};
     struct gateway *g;
     thread_role_assert(&applier_thread);
-    assert_int_equal(roster_resolve_gateway(r, head, kind, &g, &o), 0);
+    assert_int_equal(roster_resolve_gateway(r, head, kind, now_ms, &g, &o), 0);
     *code = o.code;
     return g == NULL ? 0 : g->id;
 }
@@ -771,6 +772,74 @@ static void a_location_has_room_for_so_many_gateways(void **state)
     assert_int_equal(code, OUTCOME_LIMIT);
     struct batch_head h = head_of("gw-1", "", "");
     assert_int_equal(resolve(&h, GATEWAY_NATIVE, &code), 1);
+}
+
+#define DAYS_30 ((uint64_t)30 * 86400000)
+
+/* Gateway @id was last heard at @ms. */
+static void hear(uint32_t id, uint64_t ms)
+{
+    thread_role_assert(&applier_thread);
+    struct gateway *g = roster_reporting_gateway(r, id, GATEWAY_LEGACY);
+    struct gateway state = *g;
+    state.seen_ms = ms;
+    roster_update_gateway(r, g, &state);
+}
+
+/* gw-1 and on, each heard once in the order 2, 1, 3, 4, ...; the last never. */
+static void fill_with_gateways(void)
+{
+    enum outcome_code code;
+    check(create_location("10.1.0.1/24"), OUTCOME_TAKEN, 1);
+    for (uint32_t i = 1; i <= GATEWAYS_PER_LOCATION_MAX; i++) {
+        char identity[16];
+        snprintf(identity, sizeof identity, "gw-%u", (unsigned)i);
+        struct batch_head h = head_of(identity, "", "");
+        assert_int_equal(resolve(&h, GATEWAY_LEGACY, &code), i);
+        if (i != GATEWAYS_PER_LOCATION_MAX)
+            hear(i, 1000 + (i <= 2 ? 3 - i : i));
+    }
+}
+
+static void a_full_location_forgets_who_was_not_heard_for_longest(void **state)
+{
+    (void)state;
+    enum outcome_code code;
+    raise_level(4);
+    fill_with_gateways();
+    struct batch_head one = head_of("gw-1", "", "");
+    struct batch_head new = head_of("new", "", "");
+    now_ms = 1001 + DAYS_30;
+    assert_int_equal(resolve(&new, GATEWAY_LEGACY, &code), 0);
+    assert_int_equal(code, OUTCOME_LIMIT);
+    now_ms += 2; /* 2 and 1 were not heard for so long, 3 was */
+    assert_int_equal(resolve(&new, GATEWAY_LEGACY, &code),
+                     GATEWAYS_PER_LOCATION_MAX + 1);
+    assert_null(roster_gateway(r, 2));
+    assert_int_equal(resolve(&one, GATEWAY_LEGACY, &code), 1);
+    assert_int_equal(roster_location(r, 1)->gateways,
+                     GATEWAYS_PER_LOCATION_MAX);
+    struct batch_head two = head_of("gw-2", "", ""); /* comes back as another */
+    assert_int_equal(resolve(&two, GATEWAY_LEGACY, &code),
+                     GATEWAYS_PER_LOCATION_MAX + 2);
+    assert_null(roster_gateway(r, 1));
+    assert_int_equal(resolve(&one, GATEWAY_LEGACY, &code), 0);
+    assert_int_equal(code, OUTCOME_LIMIT);
+    struct batch_head by_id = {.location = 1, .gateway = 2};
+    assert_int_equal(resolve(&by_id, GATEWAY_LEGACY, &code), 0);
+    assert_int_equal(code, OUTCOME_NOTFOUND);
+}
+
+static void below_level_4_a_full_location_forgets_nobody(void **state)
+{
+    (void)state;
+    enum outcome_code code;
+    raise_level(3);
+    fill_with_gateways();
+    struct batch_head new = head_of("new", "", "");
+    now_ms = 2 * DAYS_30;
+    assert_int_equal(resolve(&new, GATEWAY_LEGACY, &code), 0);
+    assert_int_equal(code, OUTCOME_LIMIT);
 }
 
 /* --- the journal --------------------------------------------------------- */
@@ -868,7 +937,8 @@ static void readers_see_whole_changes_while_the_applier_works(void **state)
     struct gateway *g;
     struct outcome o = {0};
     thread_role_assert(&applier_thread);
-    assert_int_equal(roster_resolve_gateway(r, &h, GATEWAY_NATIVE, &g, &o), 0);
+    assert_int_equal(
+        roster_resolve_gateway(r, &h, GATEWAY_NATIVE, now_ms, &g, &o), 0);
     struct gateway next = *g;
     for (int i = 0; i < READERS; i++)
         assert_int_equal(
@@ -921,6 +991,8 @@ int main(void)
         CASE(an_agent_is_its_identity_and_a_defguard_gateway_its_names),
         CASE(a_gateway_id_is_good_where_it_belongs),
         CASE(a_location_has_room_for_so_many_gateways),
+        CASE(a_full_location_forgets_who_was_not_heard_for_longest),
+        CASE(below_level_4_a_full_location_forgets_nobody),
         CASE(changes_are_told_in_order_from_any_index),
         CASE(leaving_a_location_removes_the_peer_there),
         CASE(a_reader_that_the_ring_overtook_is_told_so),

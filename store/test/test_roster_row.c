@@ -235,7 +235,7 @@ static void report_from_random_gateway(struct roster *r, uint64_t now_ms)
     uint32_t device;
     enum gateway_kind kind = pick(2) == 0 ? GATEWAY_NATIVE : GATEWAY_LEGACY;
     thread_role_assert(&applier_thread);
-    assert_int_equal(roster_resolve_gateway(r, &head, kind, &g, &o), 0);
+    assert_int_equal(roster_resolve_gateway(r, &head, kind, now_ms, &g, &o), 0);
     if (g != NULL) {
         struct gateway state = *g;
         state.session = now_ms;
@@ -370,7 +370,8 @@ static void only_what_changed_is_flushed(void **state)
     struct gateway *g;
     struct outcome o = {0};
     thread_role_assert(&applier_thread);
-    assert_int_equal(roster_resolve_gateway(r, &head, first->kind, &g, &o), 0);
+    assert_int_equal(roster_resolve_gateway(r, &head, first->kind, 0, &g, &o),
+                     0);
     struct gateway next = *g;
     next.sequence++;
     roster_update_gateway(r, g, &next);
