@@ -225,6 +225,12 @@ const struct command commands[] = {
     {"gateway", "list", "", 0, 0, BIT(FLAG_LOCATION),
      "gateways and when they were heard", "", "gateway list --location office",
      run_gateway_list},
+    {"gateway", "delete", "ID|NAME|HOSTNAME", 1, 1, BIT(FLAG_YES),
+     "forget a gateway that is gone",
+     "Makes room where a location has 1,024 of them. What it moved stays in "
+     "every sum, under its id. Stop it first: one that still reports comes "
+     "back as a new gateway, and what passed since its last report is lost.",
+     "gateway delete vpn-7f9c", run_gateway_delete},
 
     {"settings", "show", "", 0, 0, 0, "what is in force",
      "How long minutes, hours and days are kept, in the whole cluster.",

@@ -1,4 +1,4 @@
-/* gateway list: who reports. */
+/* gateway: who reports, and who will no more. */
 #include "ctl/lookup.h"
 #include "ctl/run.h"
 #include "ctl/view.h"
@@ -73,4 +73,10 @@ int run_gateway_list(struct ctl *c, struct errmsg *e)
     grid_deinit(&t);
     json_decref(locations);
     return rv;
+}
+
+int run_gateway_delete(struct ctl *c, struct errmsg *e)
+{
+    return delete_row(c, "/api/v1/gateway", "/api/v1/network/gateways",
+                      "hostname", "gateway", e);
 }

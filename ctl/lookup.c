@@ -50,6 +50,19 @@ static int find_name(const json_t *rows, const char *text, const char *key,
     return 0;
 }
 
+/* The rows of all members of an object, in place of it. */
+static void flatten(json_t **rows)
+{
+    const char *member;
+    json_t *part, *all = json_array();
+    json_object_foreach(*rows, member, part)
+    {
+        (void)json_array_extend(all, part);
+    }
+    json_decref(*rows);
+    *rows = all;
+}
+
 int lookup(struct ctl *c, const char *path, const char *text, const char *key,
            const char *what, json_t **out, struct errmsg *e)
 {
@@ -59,6 +72,8 @@ int lookup(struct ctl *c, const char *path, const char *text, const char *key,
     int rv = client_get(&c->client, fresh, &rows, NULL, e);
     if (rv != 0)
         return rv;
+    if (json_is_object(rows))
+        flatten(&rows);
     rv = find_id(rows, text, &row);
     if (rv != 0)
         rv = find_name(rows, text, key, what, &row, e);
@@ -88,8 +103,11 @@ int delete_row(struct ctl *c, const char *prefix, const char *list,
     uint64_t id = 0;
     (void)view_uint(row, "id", &id);
     row_path(prefix, row, "", path);
-    if (!ctl_confirmed(c, "Delete %s %s (id %llu)?", what,
-                       view_text(row, "name"), (unsigned long long)id))
+    const char *name = view_text(row, "name");
+    if (name[0] == '\0' && key != NULL)
+        name = view_text(row, key);
+    if (!ctl_confirmed(c, "Delete %s %s (id %llu)?", what, name,
+                       (unsigned long long)id))
         rv = errmsg_set(e, ERR_DENIED, "nothing was deleted");
     else
         rv = client_change(&c->client, "DELETE", path, NULL, NULL, e);
@@ -99,7 +117,7 @@ int delete_row(struct ctl *c, const char *prefix, const char *list,
                             e);
     } else if (rv == 0) {
         printf("%s ", what);
-        text_put(stdout, view_text(row, "name"));
+        text_put(stdout, name);
         printf(" (id %llu) is gone\n", (unsigned long long)id);
     }
     json_decref(row);

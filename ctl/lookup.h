@@ -3,9 +3,10 @@
 
 #include "ctl/ctl.h"
 
-/* GETs the array at @path, as the leader knows it, and finds the row whose id,
- * name or @key (may be NULL) is @text. @what names it in messages. *@out is the
- * caller's. ERR_NOTFOUND; ERR_INVALID: several have this name. */
+/* GETs the array at @path, or the object of arrays, as the leader knows it, and
+ * finds the row whose id, name or @key (may be NULL) is @text. @what names it
+ * in messages. *@out is the caller's. ERR_NOTFOUND; ERR_INVALID: several have
+ * this name. */
 NODISCARD int lookup(struct ctl *c, const char *path, const char *text,
                      const char *key, const char *what, json_t **out,
                      struct errmsg *e);

@@ -34,7 +34,7 @@ command_fn run_token_list, run_token_create, run_token_revoke;
 /* settings.c */
 command_fn run_settings_show, run_settings_set;
 /* gateway.c */
-command_fn run_gateway_list;
+command_fn run_gateway_list, run_gateway_delete;
 /* talkers.c */
 command_fn run_device_top;
 /* check_disk.c, check_net.c, check_totals.c, doctor.c */

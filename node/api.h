@@ -15,6 +15,7 @@ void api_location_token(struct http_request *rq);
 /* api_gateway.c */
 void api_gateway_list(struct http_request *rq);
 void api_gateway_list_of_location(struct http_request *rq);
+void api_gateway_delete(struct http_request *rq);
 
 /* The gateways in the order of their locations, so that a list of locations
  * does not walk all gateways for each. */
@@ -53,6 +54,8 @@ void api_token_revoke(struct http_request *rq);
 extern const struct body_schema settings_schema;
 void api_settings(struct http_request *rq);
 void api_settings_change(struct http_request *rq);
+/* May records of this kind be written? If not, the answer is written. */
+bool api_level_is_there(struct http_request *rq, enum record_kind kind);
 
 /* api_activity.c */
 void api_activity(struct http_request *rq);

@@ -144,3 +144,20 @@ void api_gateway_list_of_location(struct http_request *rq)
     roster_read_unlock(r);
     gateway_order_deinit(&order);
 }
+
+static void deleted(struct http_request *rq, int status)
+{
+    if (http_write_failed(rq, status, "gateway"))
+        return;
+    out_null(&rq->json);
+    http_answer(rq, 200);
+}
+
+void api_gateway_delete(struct http_request *rq)
+{
+    struct buf record = {0};
+    if (!api_level_is_there(rq, RECORD_GATEWAY_DELETE))
+        return;
+    record_put_gateway_delete(&record, rq->id);
+    http_submit(rq, &record, deleted);
+}

@@ -62,6 +62,8 @@ const struct http_route api_routes[] = {
           "Delete a location"),
     READ("/api/v1/network/{id}/gateways", api_gateway_list_of_location, NULL,
          "Gateways of a location"),
+    WRITE(HTTP_DELETE, "/api/v1/gateway/{id}", api_gateway_delete, NULL,
+          "Forget a gateway that is gone; its history stays"),
     READ("/api/v1/network/{id}/token", api_location_token, NULL,
          "What a gateway of this location is started with"),
 

@@ -145,15 +145,15 @@ static bool may_become(struct http_request *rq, const uint64_t now_s[],
     return true;
 }
 
-static bool level_is_there(struct http_request *rq)
+bool api_level_is_there(struct http_request *rq, enum record_kind kind)
 {
     unsigned level = store_level(rq->node->store);
-    unsigned wanted = store_level_of(RECORD_SETTINGS_CHANGE);
+    unsigned wanted = store_level_of(kind);
     if (level >= wanted)
         return true;
     http_error(rq, 409, "level",
-               "settings change from feature level %u on, the cluster has %u: "
-               "upgrade every member first",
+               "this needs feature level %u, the cluster has %u: upgrade every "
+               "member first",
                wanted, level);
     return false;
 }
@@ -173,7 +173,7 @@ void api_settings_change(struct http_request *rq)
         return;
     memcpy(wish.retain_s, now_s, sizeof now_s);
     if (http_read_body(rq, &body, &wish) == 0 && may_become(rq, now_s, &wish) &&
-        level_is_there(rq)) {
+        api_level_is_there(rq, RECORD_SETTINGS_CHANGE)) {
         struct settings_change change = {
             .has_minute = wish.retain_s[0] != now_s[0],
             .has_hour = wish.retain_s[1] != now_s[1],

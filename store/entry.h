@@ -44,6 +44,7 @@ enum record_kind {
     RECORD_TOKEN_REVOKE = 24,
     RECORD_MEMBER = 25, /* level 2: what an operator wishes of a member */
     RECORD_SETTINGS_CHANGE = 26, /* level 3 */
+    RECORD_GATEWAY_DELETE = 27,  /* level 4 */
     RECORD_DIGEST = 32, /* every node computes its digest at this index */
     RECORD_LEVEL = 33,  /* the cluster's feature level rises */
 };

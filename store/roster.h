@@ -243,6 +243,8 @@ void record_put_device_create(struct buf *out, const struct device_spec *spec);
 void record_put_device_change(struct buf *out, uint32_t id,
                               const struct device_spec *spec);
 void record_put_device_delete(struct buf *out, uint32_t id);
+/* Its history stays, without a name. */
+void record_put_gateway_delete(struct buf *out, uint32_t id);
 void record_put_token_create(struct buf *out, const char *name,
                              const uint8_t hash[API_TOKEN_HASH_SIZE]);
 /* LIMIT from feature level 4 on: it is the last. */

@@ -439,6 +439,20 @@ static int apply_device_delete(struct command *c)
     return finish(c, OUTCOME_TAKEN, id);
 }
 
+/* --- gateways ------------------------------------------------------------ */
+
+static int apply_gateway_delete(struct command *c)
+{
+    uint32_t id = reader_varint32(&c->body);
+    if (!is_read(c))
+        return finish(c, OUTCOME_INVALID, 0);
+    struct gateway *g = id_table_get(&c->r->gateways, id);
+    if (g == NULL)
+        return finish(c, OUTCOME_NOTFOUND, 0);
+    roster_remove_gateway(c->r, g);
+    return finish(c, OUTCOME_TAKEN, id);
+}
+
 /* --- dispatch ------------------------------------------------------------ */
 
 static int apply_body(struct command *c, enum record_kind kind)
@@ -460,6 +474,8 @@ static int apply_body(struct command *c, enum record_kind kind)
         return apply_device_change(c);
     case RECORD_DEVICE_DELETE:
         return apply_device_delete(c);
+    case RECORD_GATEWAY_DELETE:
+        return apply_gateway_delete(c);
     case RECORD_TOKEN_CREATE:
         return apply_token_create(c);
     case RECORD_TOKEN_REVOKE:

@@ -248,6 +248,11 @@ void record_put_level(struct buf *out, unsigned level)
     put_command(out, RECORD_LEVEL, &body);
 }
 
+void record_put_gateway_delete(struct buf *out, uint32_t id)
+{
+    put_id_command(out, RECORD_GATEWAY_DELETE, id);
+}
+
 void record_put_token_revoke(struct buf *out, uint32_t id)
 {
     put_id_command(out, RECORD_TOKEN_REVOKE, id);

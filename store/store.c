@@ -126,6 +126,8 @@ static struct taker taker_of(enum record_kind kind)
         return (struct taker){BY_ROSTER, 2};
     case RECORD_SETTINGS_CHANGE:
         return (struct taker){BY_ROSTER, 3};
+    case RECORD_GATEWAY_DELETE:
+        return (struct taker){BY_ROSTER, 4};
     case RECORD_TICK:
     case RECORD_DIGEST: /* after the last record: of the state at one index */
         return (struct taker){BY_ENTRY, 1};

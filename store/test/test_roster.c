@@ -757,6 +757,30 @@ static void a_gateway_id_is_good_where_it_belongs(void **state)
     assert_int_equal(code, OUTCOME_INVALID);
 }
 
+static void a_deleted_gateway_comes_back_as_another(void **state)
+{
+    (void)state;
+    enum outcome_code code;
+    check(create_location("10.1.0.1/24"), OUTCOME_TAKEN, 1);
+    struct batch_head h = head_of("id-1", "host", "");
+    assert_int_equal(resolve(&h, GATEWAY_NATIVE, &code), 1);
+    record_put_gateway_delete(&command, 1);
+    check(apply(), OUTCOME_TAKEN, 1);
+    record_put_gateway_delete(&command, 1);
+    check(apply(), OUTCOME_NOTFOUND, 0);
+    assert_null(roster_gateway(r, 1));
+    assert_int_equal(roster_location(r, 1)->gateways, 0);
+    struct batch_head by_id = {.location = 1, .gateway = 1};
+    assert_int_equal(resolve(&by_id, GATEWAY_NATIVE, &code), 0);
+    assert_int_equal(code, OUTCOME_NOTFOUND);
+    assert_int_equal(resolve(&h, GATEWAY_NATIVE, &code), 2);
+    /* One of a deleted location, too. */
+    record_put_location_delete(&command, 1);
+    check(apply(), OUTCOME_TAKEN, 1);
+    record_put_gateway_delete(&command, 2);
+    check(apply(), OUTCOME_TAKEN, 2);
+}
+
 static void a_location_has_room_for_so_many_gateways(void **state)
 {
     (void)state;
@@ -990,6 +1014,7 @@ int main(void)
         CASE(a_location_takes_so_many_unknown_keys_and_no_more),
         CASE(an_agent_is_its_identity_and_a_defguard_gateway_its_names),
         CASE(a_gateway_id_is_good_where_it_belongs),
+        CASE(a_deleted_gateway_comes_back_as_another),
         CASE(a_location_has_room_for_so_many_gateways),
         CASE(a_full_location_forgets_who_was_not_heard_for_longest),
         CASE(below_level_4_a_full_location_forgets_nobody),

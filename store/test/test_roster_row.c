@@ -188,7 +188,7 @@ static void put_random_command(struct buf *out)
     struct settings_change change = {.has_minute = true,
                                      .retain_minute_s = pick(1000)};
     char name[2] = {(char)('a' + pick(6))};
-    switch (pick(19)) {
+    switch (pick(20)) {
     case 18:
         record_put_settings_change(out, &change);
         break;
@@ -212,6 +212,9 @@ static void put_random_command(struct buf *out)
         break;
     case 4:
         record_put_token_revoke(out, 1 + pick(20));
+        break;
+    case 19:
+        record_put_gateway_delete(out, 1 + pick(100));
         break;
     case 5:
     case 6:

@@ -109,6 +109,45 @@ describe('holdfastctl', () => {
         const doctor = await done(['doctor']);
         assert.match(doctor.stdout, /1 of 1 are heard/);
         agent.stop();
+    });
+
+    test('forgets a gateway, and takes it as a new one', async () => {
+        const { json } = await done(['location', 'list', '-w', 'json']);
+        const start = () => {
+            const agent = new NativeGateway({
+                cluster, rng: new Random(), keys: [randomKey()],
+                token: gatewayToken(GATEWAY_SECRET, json[0].id),
+                hostname: 'gw-2', id: 'gw-2',
+            });
+            agent.tick();
+            return agent;
+        };
+        const idOf = async (hostname) => {
+            const list = await cluster.nodes[0].call('GET',
+                '/api/v1/network/gateways?consistency=linearizable');
+            return Object.values(list).flat()
+                .find((gateway) => gateway.hostname === hostname)?.id;
+        };
+        await until('the level is there', async () =>
+            (await cluster.nodes[0].call('GET', '/api/v1/cluster')).level >= 4);
+        const before = start();
+        await before.drained();
+        const id = await idOf('gw-2');
+        const deleted = await done(['gateway', 'delete', 'gw-2']);
+        assert.equal(deleted.stdout, `gateway gw-2 (id ${id}) is gone\n`);
+        assert.equal(await idOf('gw-2'), undefined);
+        assert.ok(await idOf('gw-1'));
+        before.tick(); // the open stream ends: of this session nothing is known
+        await until('its stream ends', () => before.violations.length > 0);
+        assert.match(before.violations[0], /gap: expects 1,|status 5: .*forgot/);
+        before.stop();
+        const after = start();
+        await after.drained();
+        assert.ok(await idOf('gw-2') > id);
+        after.stop();
+        await done(['gateway', 'delete', String(await idOf('gw-2'))]);
+        const none = await ctl(['gateway', 'delete', 'gw-2']);
+        assert.equal(none.code, 1);
         await done(['location', 'delete', 'Zürich']);
     });
 

@@ -354,6 +354,35 @@ describe('Stats', () => {
         await everywhere('gw-small', { upload: 3, download: 3 });
     });
 
+    test('a deleted one loses its stream and comes back as another', async () => {
+        await until('the level is there', async () =>
+            (await leader.call('GET', '/api/v1/cluster')).level >= 4);
+        const idOf = async () => (await follower.call('GET',
+            `/api/v1/network/${location.id}/gateways?consistency=linearizable`))
+            .find(({ hostname }) => hostname === 'gw-deleted')?.id;
+        const meta = headersOf({ hostname: 'gw-deleted' });
+        await stats(meta, [peerStats(keys[0], 100, 100, now)]);
+        const connection = client(GatewayService, follower.grpc);
+        let ended;
+        const call = connection.Stats(meta, { deadline: Date.now() + 8000 },
+            (error) => { ended = error; });
+        call.on('error', () => {});
+        call.write(peerStats(keys[0], 150, 100, now + 1));
+        await everywhere('gw-deleted', { upload: 50, download: 0 });
+        const id = await idOf();
+        await leader.call('DELETE', `/api/v1/gateway/${id}`);
+        assert.equal(await idOf(), undefined);
+        call.write(peerStats(keys[0], 170, 100, now + 2));
+        await until('the stream ends', () => ended);
+        connection.close();
+        assert.equal(ended.code, status.NOT_FOUND, ended.details);
+        await stats(meta, [peerStats(keys[0], 180, 100, now + 3)]);
+        await stats(meta, [peerStats(keys[0], 190, 100, now + 4)]);
+        assert.ok(await idOf() > id);
+        await everywhere('gw-deleted', { upload: 10, download: 0 });
+        await everywhere(String(id), { upload: 50, download: 0 });
+    });
+
     test('two hosts of one name are both named in the log', async () => {
         const [host, port] = follower.grpc.split(':');
         const relay = net.createServer((near) => {
