@@ -9,16 +9,20 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum {
     DATABASES_MAX = 16, /* with room for the reserved ones */
     READERS_MAX = 512,
     LOCK_FILE_SIZE = 64 * 1024, /* more than so many readers need */
+    MAP_UNIT = 1024 * 1024,     /* a multiple of any page */
 };
 
-static const uint64_t map_bytes_default = (uint64_t)64 << 30;
+static const uint64_t map_bytes_least = (uint64_t)64 << 30;
+static const uint64_t map_bytes_most = (uint64_t)16 << 40;
 static const uint8_t meta_key_bytes[2] = {'s', 't'};
 const struct bytes meta_key = {meta_key_bytes, sizeof meta_key_bytes};
 
@@ -88,10 +92,35 @@ static int make_lock_file(const struct environment *env, struct errmsg *e)
                : lmdb_error(failed, "allocating lock.mdb in", env->path, e);
 }
 
+static bool address_space_has(uint64_t bytes)
+{
+    void *at = mmap(NULL, (size_t)bytes, PROT_NONE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return at != MAP_FAILED && munmap(at, (size_t)bytes) == 0;
+}
+
+/* The disk is to be full before the map is: raft/space.c watches the disk, and
+ * a full map stops every replica for good. Twice the file system, because it
+ * may grow or compress; less where addresses are short (39 bits, a limit). */
+static uint64_t default_map_bytes(const char *path)
+{
+    struct statvfs fs;
+    uint64_t size = map_bytes_least;
+    if (statvfs(path, &fs) == 0 && fs.f_frsize > 0)
+        size = fs.f_blocks < map_bytes_most / 2 / fs.f_frsize
+                   ? (uint64_t)fs.f_blocks * fs.f_frsize * 2
+                   : map_bytes_most;
+    while (size > map_bytes_least && !address_space_has(size))
+        size /= 2;
+    size -= size % MAP_UNIT;
+    return size > map_bytes_least ? size : map_bytes_least;
+}
+
 static int open_map(struct environment *env, uint64_t map_bytes,
                     struct errmsg *e)
 {
-    size_t size = (size_t)(map_bytes != 0 ? map_bytes : map_bytes_default);
+    size_t size =
+        (size_t)(map_bytes != 0 ? map_bytes : default_map_bytes(env->path));
     int dead;
     int rc = mdb_env_create(&env->env);
     if (rc == 0)

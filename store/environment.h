@@ -18,7 +18,8 @@ struct environment {
 };
 
 /* Makes the directory (0700) and the databases if they are missing. One
- * process at a time: ERR_DENIED if another has it open. */
+ * process at a time: ERR_DENIED if another has it open. @map_bytes 0: twice the
+ * size of the file system, from 64 GiB to 16 TiB. */
 NODISCARD int environment_open(struct environment *env, const char *path,
                                uint64_t map_bytes, struct errmsg *e);
 /* The same without the store's databases, for an environment of another kind

@@ -28,7 +28,8 @@ int lmdb_error(int rc, const char *doing, const char *path, struct errmsg *e)
                           doing, path);
     case MDB_MAP_FULL:
         return errmsg_set(e, ERR_NOSPACE,
-                          "%s %s: the map is full; restart with a larger one",
+                          "%s %s: the map is full; restart, which makes one "
+                          "of twice the file system",
                           doing, path);
     case MDB_INVALID:
         return errmsg_set(e, ERR_CORRUPT,

@@ -23,7 +23,7 @@ enum {
 
 struct store_options {
     const char *path;   /* directory, made if missing */
-    uint64_t map_bytes; /* size of the map, 0 = 64 GiB; sparse */
+    uint64_t map_bytes; /* size of the map, 0 = by the file system; sparse */
 };
 
 /* ERR_CORRUPT, ERR_NEWER (a newer format), ERR_DENIED (another process has it

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 /* cmocka wants these four first */
@@ -169,6 +170,45 @@ static void a_new_directory_is_private(void **state)
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0700);
     remove_directory(path);
+}
+
+static uint64_t file_system_mib; /* of every path; 0: as it is */
+
+int __real_statvfs(const char *path, struct statvfs *fs);
+int __wrap_statvfs(const char *path, struct statvfs *fs);
+
+int __wrap_statvfs(const char *path, struct statvfs *fs)
+{
+    int rc = __real_statvfs(path, fs);
+    if (file_system_mib != 0) {
+        fs->f_frsize = 1024 * 1024;
+        fs->f_blocks = file_system_mib;
+    }
+    return rc;
+}
+
+static uint64_t map_mib_on(uint64_t mib)
+{
+    char path[] = "/tmp/holdfast-store-XXXXXX";
+    assert_non_null(mkdtemp(path));
+    file_system_mib = mib;
+    struct store *s;
+    struct errmsg e;
+    assert_int_equal(store_open(&(struct store_options){.path = path}, &s, &e),
+                     0);
+    file_system_mib = 0;
+    struct store_status status;
+    store_status(s, &status);
+    store_close(s);
+    remove_directory(path);
+    return status.map_bytes >> 20;
+}
+
+static void a_map_is_never_full_before_the_disk(void **state)
+{
+    (void)state;
+    assert_int_equal(map_mib_on(1), 64 << 10);
+    assert_int_equal(map_mib_on(200 << 10), 400 << 10);
 }
 
 static void a_path_that_cannot_be_made_is_named(void **state)
@@ -1320,6 +1360,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_new_directory_is_private),
+        cmocka_unit_test(a_map_is_never_full_before_the_disk),
         cmocka_unit_test(a_path_that_cannot_be_made_is_named),
         cmocka_unit_test(a_file_that_is_not_lmdb_is_refused),
         CASE(a_store_in_use_is_refused),
