@@ -27,6 +27,13 @@ static void flush_run(struct errand *errand);
 static void begin_flush(struct applier *a) REQUIRES(applier_thread);
 static void group_end(struct applier *a) REQUIRES(applier_thread);
 
+/* Also in the middle of long work: who sees no tick restarts the process. */
+static void tick(void *arg)
+{
+    struct applier *a = arg;
+    atomic_store(&a->ticked_ms, clock_mono_ms());
+}
+
 static void wake_applier(void *arg)
 {
     struct applier *a = arg;
@@ -41,7 +48,8 @@ int applier_start(struct applier *a, struct errmsg *e)
     atomic_init(&a->backlog_bytes, 0);
     atomic_init(&a->relief_wanted, false);
     atomic_init(&a->flush_asked, false);
-    atomic_init(&a->ticked_ms, clock_mono_ms());
+    tick(a);
+    store_on_beat(a->store, tick, a);
     a->flush.run = flush_run;
     atomic_init(&a->stored_index, 0);
     int rv = flusher_start(&a->flusher, a->store, a->events, e);
@@ -127,7 +135,7 @@ static void *applier_main(void *arg)
         if (a->flush_put_off && !space_is_low(a->space) &&
             !events_failed(a->events))
             begin_flush(a);
-        atomic_store(&a->ticked_ms, now_ms);
+        tick(a);
         if (last)
             break;
         wait_for_mail(a);
@@ -233,6 +241,7 @@ static void deliver(struct errand *errand)
     struct delivery *d = CONTAINER_OF(errand, struct delivery, errand);
     struct applier *a = d->applier;
     apply_one(a, d);
+    tick(a);
     size_t before = atomic_fetch_sub(&a->backlog_bytes, d->size);
     if (before - d->size <= APPLIER_BACKLOG_BYTES_MAX / 2 &&
         atomic_exchange(&a->relief_wanted, false) && a->relieved != NULL)

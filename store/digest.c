@@ -10,6 +10,9 @@
 
 #include <xxhash.h>
 
+/* Two seconds of a slow disk, if they all are far apart. */
+enum { ROWS_A_BEAT = 256 };
+
 struct hashing {
     XXH3_state_t *state; /* owned */
     uint8_t bytes[128];
@@ -124,7 +127,9 @@ static int add_database(struct store *s, MDB_txn *txn, MDB_dbi dbi,
         return lmdb_error(rc, "reading", s->env.path, e);
     MDB_val key, value;
     int failed = 0;
-    while (failed == 0) {
+    for (size_t rows = 0; failed == 0; rows++) {
+        if (rows % ROWS_A_BEAT == 0 && s->beat != NULL)
+            s->beat(s->beat_arg);
         rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
         if (rc != 0)
             break;

@@ -55,6 +55,8 @@ struct store {
     size_t outcome_capacity;
     struct batch_peer *peers;                 /* owned; BATCH_PEERS_MAX */
     struct growth spread[SPREAD_MINUTES_MAX]; /* of a batch, by minute */
+    store_beat_fn *beat;                      /* may be NULL */
+    void *beat_arg;
 
     /* any thread, for a look without the lock */
     atomic_uint_fast64_t applied_index_seen, log_time_seen;

@@ -79,6 +79,12 @@ struct raw_log *store_raw(struct store *s)
     return s->raw;
 }
 
+void store_on_beat(struct store *s, store_beat_fn *beat, void *arg)
+{
+    s->beat = beat;
+    s->beat_arg = arg;
+}
+
 /* --- apply ------------------------------------------------------------------
  */
 

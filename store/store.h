@@ -55,6 +55,11 @@ struct apply_result {
                        waiters are told */
 };
 
+/* Called on the applier thread again and again while one store_apply takes long
+ * (a digest reads the whole file). Before the first store_apply. */
+typedef void store_beat_fn(void *arg);
+void store_on_beat(struct store *s, store_beat_fn *beat, void *arg);
+
 /* The feature level that brought records of this kind, 0: this version does not
  * know it. One that a replica does not know stops it for good, so a record must
  * not reach the log before the cluster's level is there. */

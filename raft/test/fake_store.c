@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <xxhash.h>
 
 enum { OUTCOMES_MAX = 65536 };
@@ -28,6 +29,9 @@ struct store {
     bool lose_flushes;                /* under lock */
     size_t padding;                   /* under lock */
     atomic_uint level;                /* now.level, for any thread */
+    atomic_uint dawdle_ms;
+    store_beat_fn *beat; /* the applier's */
+    void *beat_arg;
     struct outcome outcomes[OUTCOMES_MAX];
 };
 
@@ -219,11 +223,26 @@ static size_t apply_records(struct store *s, struct reader *records)
     return count;
 }
 
+void store_on_beat(struct store *s, store_beat_fn *beat, void *arg)
+{
+    s->beat = beat;
+    s->beat_arg = arg;
+}
+
+void fake_store_dawdle(struct store *s, unsigned ms)
+{
+    atomic_store(&s->dawdle_ms, ms);
+}
+
 int store_apply(struct store *s, uint64_t index, struct bytes entry,
                 struct apply_result *result, struct errmsg *e)
 {
     struct reader records;
     *result = (struct apply_result){0};
+    for (unsigned ms = 0; ms < atomic_load(&s->dawdle_ms); ms += 10) {
+        nanosleep(&(struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);
+        s->beat(s->beat_arg);
+    }
     int rv = entry_open(entry, &result->header, &records, e);
     if (rv != 0)
         return rv;

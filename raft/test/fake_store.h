@@ -32,5 +32,8 @@ uint64_t fake_store_records(struct store *s);
 /* Entries that were applied before and skipped, since the start. */
 uint64_t fake_store_skips(struct store *s);
 
+/* From now on applying an entry takes so long, with a beat every 10 ms. */
+void fake_store_dawdle(struct store *s, unsigned ms);
+
 /* From now on the store wants a tick at this log time. */
 void fake_store_want_close(struct store *s, uint64_t log_time_ms);

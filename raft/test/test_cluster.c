@@ -8,6 +8,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -740,6 +741,30 @@ an_idle_applier_ticks_though_the_wall_clock_was_set_back(void **state)
     assert_true(clock_mono_ms() - s.applier_ticked_ms < 2000);
 }
 
+static void *submit_one(void *arg)
+{
+    *(int *)arg = cluster_submit(&c, 0, 1, 100, 10000, NULL);
+    return NULL;
+}
+
+static void an_applier_ticks_in_the_middle_of_long_work(void **state)
+{
+    (void)state;
+    (void)cluster_leader(&c);
+    fake_store_dawdle(c.nodes[0].store, 3000);
+    pthread_t thread;
+    int status = -1;
+    assert_int_equal(pthread_create(&thread, NULL, submit_one, &status), 0);
+    sleep_ms(2500);
+    struct repl_status s;
+    repl_status(c.nodes[0].repl, &s);
+    uint64_t now_ms = clock_mono_ms();
+    fake_store_dawdle(c.nodes[0].store, 0);
+    pthread_join(thread, NULL);
+    assert_int_equal(status, 0);
+    assert_true(now_ms - s.applier_ticked_ms < 1000);
+}
+
 int main(void)
 {
 #define THREE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -776,6 +801,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             an_idle_applier_ticks_though_the_wall_clock_was_set_back,
             set_up_one, tear_down),
+        cmocka_unit_test_setup_teardown(
+            an_applier_ticks_in_the_middle_of_long_work, set_up_one, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1228,6 +1228,36 @@ static void late_cells_are_merged_into_many_blocks(void **state)
     assert_true(digests[0] == digests[1]);
 }
 
+static void count_beat(void *arg)
+{
+    ++*(size_t *)arg;
+}
+
+static void a_digest_of_many_rows_beats_meanwhile(void **state)
+{
+    (void)state;
+    enum { MINUTES = 600 }; /* as many rows of totals, and of blocks */
+    struct world world = {0}, *w = &world;
+    size_t beats = 0;
+    replica_init(&w->replica);
+    store_on_beat(w->replica.store, count_beat, &beats);
+    struct model_step step = {.log_time_ms = T0, .count = 2};
+    step.commands[0].kind = MODEL_LOCATION_CREATE;
+    step.commands[1] =
+        (struct model_command){.kind = MODEL_DEVICE_CREATE, .key = 1};
+    apply_step(w, &step);
+    for (uint64_t i = 0; i < MINUTES; i++)
+        (void)report(w, T0 + i * 60000, T0 + i * 60000, i + 1, i);
+    tick(w, T0 + MINUTES * 60000);
+    assert_int_equal(beats, 0);
+    apply_one(w, T0 + MINUTES * 60000 + 60000,
+              (struct model_command){.kind = MODEL_DIGEST});
+    /* One at the start of each walk: blocks and totals of every tier; and two
+     * within those of the minutes and each of the totals. */
+    assert_int_equal(beats, 6 + 4 * 2);
+    replica_deinit(&w->replica);
+}
+
 /* 140,000 cells; a query keeps 131,072 of them for its points. */
 static void points_of_more_cells_than_a_query_keeps_are_all_there(void **state)
 {
@@ -1405,6 +1435,7 @@ int main(void)
         CASE(a_gap_longer_than_the_retention_loses_nothing),
         cmocka_unit_test(late_cells_are_merged_into_many_blocks),
         cmocka_unit_test(points_of_more_cells_than_a_query_keeps_are_all_there),
+        cmocka_unit_test(a_digest_of_many_rows_beats_meanwhile),
         CASE(the_last_sixteen_digests_are_kept),
         CASE(a_digest_sees_every_kind_of_change),
         CASE(ranges_that_make_no_sense_are_refused),
