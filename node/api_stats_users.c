@@ -20,14 +20,21 @@ struct active_devices {
     struct active_device *items; /* owned; users by name, the others behind */
     size_t count;
     uint32_t *ids; /* owned; in rising order */
+    /* What the series are in: one query has no more than so many of them. */
+    struct answer *answers; /* owned */
+    size_t answer_count;
+    size_t points;
 };
 
 static void active_devices_deinit(struct active_devices *d)
 {
     for (size_t i = 0; i < d->count; i++)
         free(d->items[i].user);
+    for (size_t i = 0; i < d->answer_count; i++)
+        answer_deinit(&d->answers[i]);
     free(d->items);
     free(d->ids);
+    free(d->answers);
 }
 
 /* By device, the newest handshake first. */
@@ -181,10 +188,10 @@ static void out_user(struct json_out *o, const char *name)
 }
 
 static void answer_users(struct http_request *rq,
-                         const struct active_devices *d, const struct answer *a,
-                         uint64_t step_s)
+                         const struct active_devices *d, uint64_t step_s)
 {
     struct json_out *o = &rq->json;
+    const struct answer *a = d->answers; /* all are of the same time */
     size_t i = 0;
     out_object(o);
     out_key(o, "user_devices");
@@ -212,26 +219,48 @@ static void answer_users(struct http_request *rq,
     http_answer(rq, 200);
 }
 
+/* Those of one query after the other. */
+static int find_some(struct http_request *rq, struct active_devices *d,
+                     const struct query *q, struct errmsg *e)
+{
+    struct answer *a = &d->answers[d->answer_count];
+    int rv = query_run(rq->node->store, q, a, e);
+    if (rv != 0)
+        return rv;
+    d->answer_count++;
+    d->points += a->series_count * a->bucket_count;
+    if (d->points > QUERY_POINTS_MAX)
+        return errmsg_set(e, ERR_LIMIT,
+                          "the points of %zu devices are too many; ask for a "
+                          "shorter time",
+                          d->count);
+    give_series(d, a);
+    return 0;
+}
+
 /* The series of the devices that were found; without any there is no query, to
  * which an empty list would mean all. */
 static int find_series(struct http_request *rq, struct active_devices *d,
-                       const struct api_range *range, struct answer *a,
-                       struct errmsg *e)
+                       const struct api_range *range, struct errmsg *e)
 {
     struct query q = {.location = rq->id,
-                      .devices = d->ids,
-                      .device_count = d->count,
                       .from_s = range->from_s,
                       .to_s = range->to_s,
                       .resolution = range->resolution,
                       .by = BY_DEVICE};
-    if (d->count == 0)
-        return 0;
-    int rv = query_run(rq->node->store, &q, a, e);
-    if (rv == 0) {
-        give_series(d, a);
-        qsort(d->items, d->count, sizeof *d->items, compare_users);
+    size_t buckets = (range->to_s - range->from_s) / range->resolution;
+    size_t step = QUERY_POINTS_MAX / buckets;
+    if (step == 0 || step > QUERY_SERIES_MAX) /* 0: the query refuses it */
+        step = QUERY_SERIES_MAX;
+    d->answers = calloc(d->count / step + 1, sizeof *d->answers);
+    int rv = d->answers == NULL ? ERR_NOMEM : 0;
+    for (size_t i = 0; i < d->count && rv == 0; i += step) {
+        q.devices = d->ids + i;
+        q.device_count = d->count - i < step ? d->count - i : step;
+        rv = find_some(rq, d, &q, e);
     }
+    if (rv == 0)
+        qsort(d->items, d->count, sizeof *d->items, compare_users);
     return rv;
 }
 
@@ -239,7 +268,6 @@ void api_stats_users(struct http_request *rq)
 {
     struct active_devices devices = {0};
     struct api_range range;
-    struct answer a = {0};
     struct errmsg e = {0};
     uint64_t from_s;
     struct roster *r = store_roster(rq->node->store);
@@ -254,11 +282,10 @@ void api_stats_users(struct http_request *rq)
         return;
     int rv = find_devices(rq, &devices);
     if (rv == 0)
-        rv = find_series(rq, &devices, &range, &a, &e);
+        rv = find_series(rq, &devices, &range, &e);
     if (rv == 0)
-        answer_users(rq, &devices, &a, (uint64_t)range.resolution);
+        answer_users(rq, &devices, (uint64_t)range.resolution);
     else
         http_error_of(rq, rv, &e);
     active_devices_deinit(&devices);
-    answer_deinit(&a);
 }

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 
 enum {
-    POINTS_MAX = 16 * 1000 * 1000, /* of one answer: 384 MB */
     GROUPS_FIRST = 64,
     CELLS_KEPT_MAX = 128 * 1024, /* 4 MiB; 2,000 devices in an hour */
 };
@@ -298,7 +297,7 @@ static int choose_series(struct run *r, struct errmsg *e)
         out->series_count = count;
         return 0;
     }
-    if (count > QUERY_SERIES_MAX || count * r->bucket_count > POINTS_MAX)
+    if (count > QUERY_SERIES_MAX || count * r->bucket_count > QUERY_POINTS_MAX)
         return errmsg_set(e, ERR_LIMIT,
                           "%zu series of %zu points are too many; ask for a "
                           "shorter time or with a limit",

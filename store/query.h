@@ -9,6 +9,7 @@
 enum {
     QUERY_BUCKETS_MAX = 11000, /* a week of minutes, a year of hours and some */
     QUERY_SERIES_MAX = 10000,
+    QUERY_POINTS_MAX = 16 * 1000 * 1000, /* of one answer: 384 MB */
 };
 
 enum query_by { BY_NONE, BY_GATEWAY, BY_DEVICE, BY_GROUP };
