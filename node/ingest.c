@@ -1,5 +1,23 @@
 #include "node/ingest.h"
 
+#include "base/clock.h"
+
+#include <sys/random.h>
+#include <xxhash.h>
+
+uint64_t ingest_seed(void)
+{
+    uint64_t seed;
+    if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) < 0)
+        seed = clock_mono_ns(); /* early boot: better than none */
+    return seed;
+}
+
+uint64_t ingest_key_hash(const struct ingest *ingest, const uint8_t *key)
+{
+    return XXH3_64bits_withSeed(key, PUBLIC_KEY_SIZE, ingest->seed);
+}
+
 enum stream_end stream_end_of(const struct outcome *outcome)
 {
     switch (outcome->code) {

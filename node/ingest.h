@@ -46,7 +46,15 @@ struct ingest {
     bool retry_wanted;                /* somebody waits for the next tick */
     size_t bytes_in_flight;           /* of memory, in records and samples */
     size_t peers_remembered;
+    uint64_t seed; /* of this process: ingest_seed */
 };
+
+/* For hashes of what strangers choose: what falls together in one process does
+ * not in another. */
+uint64_t ingest_seed(void);
+
+/* Of a public key. */
+uint64_t ingest_key_hash(const struct ingest *ingest, const uint8_t *key);
 
 static inline bool ingest_is_full(const struct ingest *ingest)
 {

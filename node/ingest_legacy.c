@@ -110,7 +110,8 @@ static bool remembers_too_much(const struct legacy_stream *s)
 static struct legacy_peer *peer_of(struct legacy_stream *s, const uint8_t *key)
 {
     struct legacy_peer *peer;
-    HASH_FIND(hh, s->peers, key, PUBLIC_KEY_SIZE, peer);
+    unsigned hash = (unsigned)ingest_key_hash(s->ingest, key);
+    HASH_FIND_BYHASHVALUE(hh, s->peers, key, PUBLIC_KEY_SIZE, hash, peer);
     if (peer != NULL)
         return peer;
     /* Costs no more than the sight of a fall across this moment. */
@@ -120,7 +121,7 @@ static struct legacy_peer *peer_of(struct legacy_stream *s, const uint8_t *key)
     if (peer == NULL)
         return NULL;
     memcpy(peer->key, key, sizeof peer->key);
-    HASH_ADD(hh, s->peers, key, PUBLIC_KEY_SIZE, peer);
+    HASH_ADD_BYHASHVALUE(hh, s->peers, key, PUBLIC_KEY_SIZE, hash, peer);
     s->peer_count++;
     s->ingest->peers_remembered++;
     return peer;
@@ -192,8 +193,7 @@ int legacy_stream_add(struct legacy_stream *s, const struct stat_report *report)
 static void put_sample(struct legacy_stream *s, struct batch_writer *w,
                        const struct legacy_sample *sample, uint32_t device)
 {
-    uint64_t key;
-    memcpy(&key, sample->key, sizeof key);
+    uint64_t key = ingest_key_hash(s->ingest, sample->key);
     struct batch_peer peer = {
         .device = device,
         .key = sample->key,
@@ -218,7 +218,10 @@ static void sample_leave(struct legacy_stream *s)
 {
     struct legacy_sample *sample = s->first;
     struct legacy_peer *peer;
-    HASH_FIND(hh, s->peers, sample->key, PUBLIC_KEY_SIZE, peer);
+    ASSERT(sample != NULL);
+    unsigned hash = (unsigned)ingest_key_hash(s->ingest, sample->key);
+    HASH_FIND_BYHASHVALUE(hh, s->peers, sample->key, PUBLIC_KEY_SIZE, hash,
+                          peer);
     if (peer != NULL && peer->newest == sample)
         peer->newest = NULL;
     s->first = sample->next;

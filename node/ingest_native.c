@@ -215,8 +215,7 @@ static void put_peer(struct native_stream *s, struct batch_writer *w,
                      const struct row *row, const struct stat_report *report,
                      struct buf *joined)
 {
-    uint64_t key;
-    memcpy(&key, report->public_key, sizeof key);
+    uint64_t key = ingest_key_hash(s->ingest, report->public_key);
     buf_clear(joined);
     stat_report_join_allowed_ips(report, joined);
     /* The device is part of it: what was told of an unknown key is told again

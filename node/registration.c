@@ -1,6 +1,7 @@
 #include "node/registration.h"
 
 #include <uthash.h>
+#include <xxhash.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,15 +40,28 @@ static void key_fill(struct registration_key *key, uint32_t location,
     snprintf(key->connection, sizeof key->connection, "%s", connection);
 }
 
+static unsigned hash_of(const struct registrations *r,
+                        const struct registration_key *key)
+{
+    return (unsigned)XXH3_64bits_withSeed(key, sizeof *key, r->seed);
+}
+
+static void entry_add(struct registrations *r, struct registration_entry *e,
+                      unsigned hash)
+{
+    HASH_ADD_BYHASHVALUE(hh, r->entries, key, sizeof e->key, hash, e);
+}
+
 /* Moves the entry to the end of the order of use. */
 static struct registration_entry *entry_use(struct registrations *r,
                                             const struct registration_key *key)
 {
     struct registration_entry *e;
-    HASH_FIND(hh, r->entries, key, sizeof *key, e);
+    unsigned hash = hash_of(r, key);
+    HASH_FIND_BYHASHVALUE(hh, r->entries, key, sizeof *key, hash, e);
     if (e != NULL) {
         HASH_DEL(r->entries, e);
-        HASH_ADD(hh, r->entries, key, sizeof e->key, e);
+        entry_add(r, e, hash);
     }
     return e;
 }
@@ -66,7 +80,7 @@ int registrations_note(struct registrations *r, uint32_t location,
         if (e == NULL)
             return ERR_NOMEM;
         e->key = key;
-        HASH_ADD(hh, r->entries, key, sizeof e->key, e);
+        entry_add(r, e, hash_of(r, &key));
     }
     e->told = *told;
     return 0;

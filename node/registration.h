@@ -19,6 +19,7 @@ struct registration {
 
 struct registrations {
     struct registration_entry *entries; /* owned, a uthash, oldest use first */
+    uint64_t seed;                      /* of its hashes, see ingest_seed */
 };
 
 void registrations_deinit(struct registrations *r);

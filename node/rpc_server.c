@@ -367,7 +367,9 @@ static int prepare(struct rpc_server *g, struct node *n, struct errmsg *e)
     g->ingest = (struct ingest){.submit = submit,
                                 .log_time_ms = log_time_ms,
                                 .roster = store_roster(n->store),
-                                .counters = &n->ingest};
+                                .counters = &n->ingest,
+                                .seed = ingest_seed()};
+    g->registrations.seed = g->ingest.seed;
     g->reports = calloc(REPORT_PEERS_MAX, sizeof *g->reports);
     g->changes = calloc(JOURNAL_CHANGES_MAX, sizeof *g->changes);
     if (g->reports == NULL || g->changes == NULL ||

@@ -10,8 +10,7 @@ void text_cache_deinit(struct text_cache *c)
     *c = (struct text_cache){0};
 }
 
-/* The slot of @key, or the free one where it belongs. Keys are bytes of public
- * keys, which are random enough to be their own hash. */
+/* The slot of @key, or the free one where it belongs. */
 static struct text_cache_slot *slot_of(const struct text_cache *c, uint64_t key)
 {
     size_t at = (size_t)key & (c->capacity - 1);

@@ -21,5 +21,6 @@ struct text_cache {
 
 void text_cache_deinit(struct text_cache *c);
 
-/* True if @text is not what was noted for @key before; notes it. */
+/* True if @text is not what was noted for @key before; notes it. @key says
+ * where it is kept: a hash that nobody can aim at (ingest_key_hash). */
 bool text_cache_changed(struct text_cache *c, uint64_t key, uint64_t text);

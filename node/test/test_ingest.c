@@ -672,6 +672,44 @@ static void a_node_remembers_so_many_peers(void **state)
     play->ingest.peers_remembered -= INGEST_PEERS_MAX;
 }
 
+enum { CHOSEN = 512 };
+
+/* Of a table with room for more, not all are at its beginning. */
+static void assert_scattered(const struct text_cache *c)
+{
+    size_t found = 0;
+    assert_int_equal(c->count, CHOSEN);
+    assert_true(c->capacity > CHOSEN);
+    for (size_t i = 0; i < CHOSEN; i++)
+        found += c->slots[i].key != 0;
+    assert_in_range(found, 1, CHOSEN * 4 / 5);
+}
+
+/* As numbers they are multiples of 65,536. */
+static void keys_that_are_chosen_to_fall_together_do_not(void **state)
+{
+    struct play *play = *state;
+    static struct stat_report reports[CHOSEN];
+    for (size_t i = 0; i < CHOSEN; i++) {
+        reports[i].public_key[2] = (uint8_t)i;
+        reports[i].public_key[3] = (uint8_t)(i >> 8);
+        reports[i].public_key[4] = 1;
+    }
+    struct report_batch batch = {
+        .session = 1, .sequence = 1, .peers = reports, .peer_count = CHOSEN};
+    struct buf record = {0};
+    assert_int_equal(
+        native_record_encode(&play->native, &reporter, &batch, &record), 0);
+    buf_deinit(&record);
+    assert_scattered(&play->native.texts);
+
+    pass_barrier(play);
+    for (size_t i = 0; i < CHOSEN; i++)
+        assert_int_equal(legacy_stream_add(&play->legacy, &reports[i]), 0);
+    legacy_stream_pump(&play->legacy);
+    assert_scattered(&play->legacy.texts);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -706,6 +744,7 @@ int main(void)
         CASE(a_stream_full_of_samples_reads_no_more),
         CASE(a_stream_that_never_rests_remembers_so_many_peers),
         CASE(a_node_remembers_so_many_peers),
+        CASE(keys_that_are_chosen_to_fall_together_do_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
