@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "raft/history.h"
+#include "raft/manifest.h"
 #include "raft/transport.h"
 
 #include <raft.h>
@@ -70,6 +71,24 @@ static int decode_configuration(struct disk_log *out, struct bytes in,
     return r.failed ? ERR_CORRUPT : 0;
 }
 
+static int take_snapshot(const char *raft_dir, struct disk_log *out,
+                         const struct raft_snapshot *s, struct errmsg *e)
+{
+    struct manifest manifest;
+    if (s->n_bufs != 1 ||
+        manifest_decode((struct bytes){s->bufs[0].base, s->bufs[0].len},
+                        &manifest) != 0)
+        return errmsg_set(e, ERR_CORRUPT,
+                          "%s: the snapshot's manifest is not one that this "
+                          "version wrote",
+                          raft_dir);
+    out->snapshot_index = out->last_index = s->index;
+    out->snapshot_term = out->last_term = s->term;
+    out->manifest_index = manifest.index;
+    take_configuration(out, &s->configuration, s->configuration_index);
+    return 0;
+}
+
 static void free_snapshot(struct raft_snapshot *s)
 {
     for (unsigned i = 0; i < s->n_bufs; i++)
@@ -112,13 +131,10 @@ static int load(struct backend *b, const char *raft_dir, struct disk_log *out,
     out->voted_for = voted_for;
     out->first_index = first;
     if (snapshot != NULL) {
-        out->snapshot_index = out->last_index = snapshot->index;
-        out->snapshot_term = out->last_term = snapshot->term;
-        take_configuration(out, &snapshot->configuration,
-                           snapshot->configuration_index);
+        rv = take_snapshot(raft_dir, out, snapshot, e);
         free_snapshot(snapshot);
     }
-    return take_entries(raft_dir, out, e);
+    return rv == 0 ? take_entries(raft_dir, out, e) : rv;
 }
 
 int disk_log_read(const char *raft_dir, struct disk_log *out, struct errmsg *e)

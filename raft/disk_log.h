@@ -9,6 +9,7 @@
 struct disk_log {
     uint64_t term, voted_for;
     uint64_t snapshot_index, snapshot_term; /* 0: none */
+    uint64_t manifest_index;                /* raft/manifest.h */
     uint64_t last_index, last_term;         /* 0: an empty log */
     uint64_t first_index;                   /* of the entries that are there */
     size_t count;

@@ -52,7 +52,11 @@ static int replay(const struct recover_options *o, struct store *store,
     thread_role_assert(&applier_thread);
     uint64_t have = store_applied_index(store);
     uint64_t reach = log->count > 0 ? log->first_index : log->last_index + 1;
-    if (log->last_index > have && reach > have + 1)
+    /* A store counts commands; up to a snapshot that it satisfies it lacks
+     * none. */
+    bool whole = log->manifest_index <= have && log->snapshot_index > have;
+    uint64_t complete = whole ? log->snapshot_index : have;
+    if (log->last_index > have && reach > complete + 1)
         return errmsg_set(e, ERR_BEHIND,
                           "the store ends at %llu and the log begins at %llu: "
                           "this node was too far behind; take another survivor",

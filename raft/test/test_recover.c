@@ -276,26 +276,29 @@ static void a_forced_cluster_can_be_forced_again(void **state)
     assert_int_equal(inspect(n.data).locations, 1);
 }
 
-/* A store that was flushed once more before it was copied: what it holds behind
- * the seed is committed, no trace of a log that lost its end. */
-static void a_store_ahead_of_its_seed_is_no_lost_log(void **state)
+static void put_seed(const struct seed *seed)
 {
-    (void)state;
-    char raft[128], store[128];
+    char raft[128];
+    struct errmsg e = {""};
+    in_dir(raft, "data/raft");
+    assert_int_equal(durable_remove(raft, &e), 0);
+    assert_int_equal(durable_make_directory(raft, &e), 0);
+    assert_int_equal(seed_write(raft, seed, &e), 0);
+}
+
+/* For the stopped node: a raft directory that begins @after indexes behind the
+ * last command that its store has, for a store that has applied @applied. */
+static struct seed seed_behind_store(uint64_t after, uint64_t applied)
+{
     struct errmsg e = {""};
     struct identity own;
-    struct copy_info info;
-    lone_stop(&n);
-    in_dir(raft, "data/raft");
-    in_dir(store, "data/store/data.mdb");
+    struct recover_report report = inspect(n.data);
     assert_int_equal(identity_read(n.data, &own, &e), 0);
-    assert_int_equal(store_copy_inspect(store, &info, &e), 0);
-    assert_true(info.applied_index > 1);
     struct seed seed = {
-        .index = info.applied_index - 1,
-        .applied_index = info.applied_index,
-        .term = info.applied_term,
-        .current_term = info.applied_term,
+        .index = report.applied_index + after,
+        .applied_index = report.applied_index + applied,
+        .term = report.term,
+        .current_term = report.term,
         .configuration_index = 1,
         .member_count = 1,
         .members = {{.id = own.raft_id,
@@ -303,9 +306,72 @@ static void a_store_ahead_of_its_seed_is_no_lost_log(void **state)
                      .role = 1}},
     };
     memcpy(seed.cluster_id, own.cluster_id, CLUSTER_ID_SIZE);
-    assert_int_equal(durable_remove(raft, &e), 0);
-    assert_int_equal(durable_make_directory(raft, &e), 0);
-    assert_int_equal(seed_write(raft, &seed, &e), 0);
+    return seed;
+}
+
+/* What a node fetches when it joins often ends in entries that are no commands,
+ * as the one that let it in. */
+static void a_survivor_that_has_just_joined_is_not_behind(void **state)
+{
+    (void)state;
+    char saved[128], store[128], command[400];
+    struct errmsg e = {""};
+    in_dir(saved, "saved");
+    in_dir(store, "data/store");
+    lone_stop(&n);
+    struct seed seed = seed_behind_store(2, 0);
+    put_seed(&seed);
+    snprintf(command, sizeof command, "cp -r %s %s", store, saved);
+    assert_int_equal(system(command), 0);
+    atomic_store(&n.leads, false);
+    lone_start(&n, n.data);
+    lone_await_lead(&n);
+    lone_add_location(&n, "south");
+    lone_stop(&n);
+    /* Killed before its first flush. */
+    snprintf(command, sizeof command, "rm -r %s && mv %s %s", store, saved,
+             store);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(inspect(n.data).locations, 1);
+    int rv = force(n.data, &e);
+    if (rv != 0)
+        print_message("%s\n", e.text);
+    assert_int_equal(rv, 0);
+    assert_int_equal(inspect(n.data).locations, 2);
+}
+
+static void a_survivor_without_an_entry_behind_its_seed_is_whole(void **state)
+{
+    (void)state;
+    struct errmsg e = {""};
+    lone_stop(&n);
+    struct seed seed = seed_behind_store(2, 0);
+    put_seed(&seed);
+    assert_int_equal(force(n.data, &e), 0);
+    assert_int_equal(inspect(n.data).locations, 1);
+}
+
+static void a_survivor_whose_store_lacks_commands_is_refused(void **state)
+{
+    (void)state;
+    struct errmsg e = {""};
+    lone_stop(&n);
+    struct seed seed = seed_behind_store(2, 1);
+    put_seed(&seed);
+    assert_int_equal(force(n.data, &e), ERR_BEHIND);
+    assert_non_null(strstr(e.text, "take another survivor"));
+}
+
+/* A store that was flushed once more before it was copied: what it holds behind
+ * the seed is committed, no trace of a log that lost its end. */
+static void a_store_ahead_of_its_seed_is_no_lost_log(void **state)
+{
+    (void)state;
+    lone_stop(&n);
+    struct seed seed = seed_behind_store(0, 0);
+    assert_true(seed.index > 1);
+    seed.index--;
+    put_seed(&seed);
     atomic_store(&n.leads, false);
     lone_start(&n, n.data);
     lone_await_lead(&n);
@@ -362,6 +428,9 @@ int main(void)
         CASE(a_survivor_goes_on_alone_with_everything_it_had),
         CASE(what_is_in_the_log_only_is_not_lost),
         CASE(a_forced_cluster_can_be_forced_again),
+        CASE(a_survivor_that_has_just_joined_is_not_behind),
+        CASE(a_survivor_without_an_entry_behind_its_seed_is_whole),
+        CASE(a_survivor_whose_store_lacks_commands_is_refused),
         CASE(a_store_ahead_of_its_seed_is_no_lost_log),
         CASE(a_copy_that_had_come_is_not_thrown_away),
         CASE(an_empty_directory_is_nothing_to_recover),
