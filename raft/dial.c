@@ -104,8 +104,7 @@ void dial_cancel(struct dial *d)
             *at = d->next;
             break;
         }
-    if (d->lookup != NULL)
-        d->lookup->done = NULL;
+    resolver_cancel(d->dialer->resolver, d->lookup);
     drop_socket(d);
     free(d);
 }

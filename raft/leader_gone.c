@@ -51,12 +51,12 @@ static void look_up(struct repl *r, const char *address)
 
 static void probe_end(struct gone_probe *p);
 
-static void forget(struct leader_gone *g)
+static void forget(struct repl *r)
 {
+    struct leader_gone *g = &r->gone;
     while (g->probes != NULL)
         probe_end(g->probes);
-    if (g->lookup != NULL)
-        g->lookup->done = NULL;
+    resolver_cancel(r->resolver, g->lookup);
     g->lookup = NULL;
     g->address_count = 0;
     g->broken = false;
@@ -74,7 +74,7 @@ static void watch_leader(struct repl *r)
     uint64_t term = id == 0 ? 0 : r->guard.heard_term;
     if (id == g->leader && term == g->term)
         return;
-    forget(g);
+    forget(r);
     g->leader = id;
     g->term = term;
     if (id != 0)
@@ -277,7 +277,7 @@ static void elect_if_due(struct repl *r)
                 "electing without waiting for the timer",
                 believers, voter_count(r));
     election_start_now(&r->guard, g->leader, last_log_term(&r->raft));
-    forget(g);
+    forget(r);
     memset(g->beliefs, 0, sizeof g->beliefs);
 }
 
@@ -356,6 +356,6 @@ void leader_gone_beat(struct repl *r, uint64_t now_ms)
 
 void leader_gone_close(struct repl *r)
 {
-    forget(&r->gone);
+    forget(r);
     r->gone.leader = 0;
 }

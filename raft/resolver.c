@@ -1,29 +1,44 @@
 #define _GNU_SOURCE /* pthread_setname_np */
 #include "raft/resolver.h"
 
+#include "raft/replica.h"
+
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <pthread.h>
-#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct resolver {
-    struct mailbox questions, answers;
-    sem_t mail;
-    pthread_mutex_t lock; /* between an answer and the end of the loop */
-    bool stopped;         /* under lock: nobody takes answers any more */
+enum { QUERIES_MAX = PEERS_MAX };
+
+/* A name that a thread asks for, and what it got. */
+struct query {
+    struct letter letter;
+    struct resolver *resolver;
+    struct query *next; /* the loop's */
+    char host[HOST_LENGTH_MAX + 1];
+    struct sockaddr_storage addresses[LOOKUP_ADDRESSES_MAX];
+    size_t count;
+    char why[64];
 };
 
-static void *resolver_main(void *arg);
-static void free_all(struct mailbox *box);
+struct resolver {
+    /* the loop's */
+    struct lookup *lookups; /* owned; oldest first */
+    struct query *queries;  /* under way or answered; a thread's until then */
+    size_t query_count;
 
-static void wake_resolver(void *arg)
-{
-    struct resolver *r = arg;
-    sem_post(&r->mail);
-}
+    struct mailbox answers;
+    pthread_mutex_t lock; /* between an answer and the end of the loop */
+    bool stopped;         /* under lock: nobody takes answers any more */
+    size_t thread_count;  /* under lock */
+};
+
+static void start_queries(struct resolver *r);
+static void *query_main(void *arg);
+
+/* --- the loop's side ------------------------------------------------------ */
 
 int resolver_start(struct resolver **out, mailbox_wake_fn *wake, void *arg,
                    struct errmsg *e)
@@ -31,32 +46,35 @@ int resolver_start(struct resolver **out, mailbox_wake_fn *wake, void *arg,
     struct resolver *r = calloc(1, sizeof *r);
     if (r == NULL)
         return errmsg_set(e, ERR_NOMEM, "resolver");
-    mailbox_init(&r->questions, wake_resolver, r);
     mailbox_init(&r->answers, wake, arg);
-    sem_init(&r->mail, 0, 0);
     pthread_mutex_init(&r->lock, NULL);
-    pthread_t thread;
-    if (pthread_create(&thread, NULL, resolver_main, r) != 0) {
-        sem_destroy(&r->mail);
-        pthread_mutex_destroy(&r->lock);
-        free(r);
-        return errmsg_set(e, ERR_NOMEM, "cannot start the resolver thread");
-    }
-    pthread_detach(thread);
     *out = r;
     return 0;
+}
+
+static void resolver_free(struct resolver *r)
+{
+    pthread_mutex_destroy(&r->lock);
+    free(r);
 }
 
 void resolver_stop(struct resolver *r)
 {
     if (r == NULL)
         return;
+    while (r->lookups != NULL)
+        resolver_cancel(r, r->lookups);
     pthread_mutex_lock(&r->lock);
     r->stopped = true;
-    free_all(&r->answers);
-    /* Under the lock: the thread frees the semaphore only after taking it. */
-    sem_post(&r->mail);
+    bool last = r->thread_count == 0;
+    struct letter *next;
+    for (struct letter *l = mailbox_take(&r->answers); l != NULL; l = next) {
+        next = l->next;
+        free(CONTAINER_OF(l, struct query, letter));
+    }
     pthread_mutex_unlock(&r->lock);
+    if (last)
+        resolver_free(r);
 }
 
 int lookup_parse(const char *address, struct lookup *lookup)
@@ -97,7 +115,62 @@ int lookup_parse(const char *address, struct lookup *lookup)
 
 void resolver_ask(struct resolver *r, struct lookup *lookup)
 {
-    mailbox_push(&r->questions, &lookup->letter);
+    struct lookup **at = &r->lookups;
+    while (*at != NULL)
+        at = &(*at)->next;
+    *at = lookup;
+    lookup->next = NULL;
+    lookup->query = NULL;
+    start_queries(r);
+}
+
+static void unlink_lookup(struct resolver *r, struct lookup *lookup)
+{
+    struct lookup **at = &r->lookups;
+    while (*at != lookup)
+        at = &(*at)->next;
+    *at = lookup->next;
+}
+
+void resolver_cancel(struct resolver *r, struct lookup *lookup)
+{
+    if (lookup == NULL)
+        return;
+    unlink_lookup(r, lookup);
+    free(lookup);
+}
+
+static void unlink_query(struct resolver *r, struct query *query)
+{
+    struct query **at = &r->queries;
+    while (*at != query)
+        at = &(*at)->next;
+    *at = query->next;
+    r->query_count--;
+}
+
+static void take_answer(struct lookup *lookup, const struct query *query)
+{
+    in_port_t port = htons((uint16_t)atoi(lookup->port));
+    lookup->count = query->count;
+    memcpy(lookup->addresses, query->addresses, sizeof lookup->addresses);
+    memcpy(lookup->why, query->why, sizeof lookup->why);
+    for (size_t i = 0; i < lookup->count; i++) {
+        struct sockaddr_storage *a = &lookup->addresses[i];
+        if (a->ss_family == AF_INET6)
+            ((struct sockaddr_in6 *)a)->sin6_port = port;
+        else
+            ((struct sockaddr_in *)a)->sin_port = port;
+    }
+}
+
+static struct lookup *waiting_for(const struct resolver *r,
+                                  const struct query *query)
+{
+    struct lookup *lookup = r->lookups;
+    while (lookup != NULL && lookup->query != query)
+        lookup = lookup->next;
+    return lookup;
 }
 
 void resolver_collect(struct resolver *r)
@@ -105,82 +178,97 @@ void resolver_collect(struct resolver *r)
     struct letter *next;
     for (struct letter *l = mailbox_take(&r->answers); l != NULL; l = next) {
         next = l->next;
-        struct lookup *lookup = CONTAINER_OF(l, struct lookup, letter);
-        if (lookup->done != NULL)
+        struct query *query = CONTAINER_OF(l, struct query, letter);
+        unlink_query(r, query);
+        /* A callback may ask and cancel: look from the start again. */
+        struct lookup *lookup;
+        while ((lookup = waiting_for(r, query)) != NULL) {
+            unlink_lookup(r, lookup);
+            take_answer(lookup, query);
             lookup->done(lookup, lookup->arg);
-        free(lookup);
+            free(lookup);
+        }
+        free(query);
     }
+    start_queries(r);
 }
 
-/* --- the thread ----------------------------------------------------------- */
+static int start_thread(struct resolver *r, struct query *query)
+{
+    pthread_t thread;
+    pthread_mutex_lock(&r->lock);
+    int rv = pthread_create(&thread, NULL, query_main, query);
+    if (rv == 0) {
+        pthread_detach(thread);
+        r->thread_count++;
+    }
+    pthread_mutex_unlock(&r->lock);
+    return rv;
+}
 
-static void resolve(struct lookup *lookup)
+/* The one that is under way, or a new one. NULL: not now, but when another has
+ * been answered or asked for. */
+static const struct query *query_for(struct resolver *r, const char *host)
+{
+    for (struct query *q = r->queries; q != NULL; q = q->next)
+        if (strcmp(q->host, host) == 0)
+            return q;
+    struct query *query =
+        r->query_count < QUERIES_MAX ? calloc(1, sizeof *query) : NULL;
+    if (query == NULL)
+        return NULL;
+    query->resolver = r;
+    snprintf(query->host, sizeof query->host, "%s", host);
+    if (start_thread(r, query) != 0) {
+        free(query);
+        return NULL;
+    }
+    query->next = r->queries;
+    r->queries = query;
+    r->query_count++;
+    return query;
+}
+
+static void start_queries(struct resolver *r)
+{
+    for (struct lookup *l = r->lookups; l != NULL; l = l->next)
+        if (l->query == NULL)
+            l->query = query_for(r, l->host);
+}
+
+/* --- the threads ---------------------------------------------------------- */
+
+static void resolve(struct query *query)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
                              .ai_flags = AI_ADDRCONFIG};
     struct addrinfo *found = NULL;
-    int rv = getaddrinfo(lookup->host, lookup->port, &hints, &found);
-    lookup->count = 0;
+    int rv = getaddrinfo(query->host, NULL, &hints, &found);
     if (rv != 0) {
-        snprintf(lookup->why, sizeof lookup->why, "%s", gai_strerror(rv));
+        snprintf(query->why, sizeof query->why, "%s", gai_strerror(rv));
         return;
     }
     for (struct addrinfo *a = found;
-         a != NULL && lookup->count < LOOKUP_ADDRESSES_MAX; a = a->ai_next)
-        memcpy(&lookup->addresses[lookup->count++], a->ai_addr, a->ai_addrlen);
+         a != NULL && query->count < LOOKUP_ADDRESSES_MAX; a = a->ai_next)
+        memcpy(&query->addresses[query->count++], a->ai_addr, a->ai_addrlen);
     freeaddrinfo(found);
 }
 
-/* False when the loop is gone. */
-static bool answer(struct resolver *r, struct lookup *lookup)
+static void *query_main(void *arg)
 {
+    struct query *query = arg;
+    struct resolver *r = query->resolver;
+    pthread_setname_np(pthread_self(), "resolver");
+    resolve(query);
     pthread_mutex_lock(&r->lock);
     bool stopped = r->stopped;
     if (!stopped)
-        mailbox_push(&r->answers, &lookup->letter);
+        mailbox_push(&r->answers, &query->letter);
+    bool last = --r->thread_count == 0 && stopped;
     pthread_mutex_unlock(&r->lock);
     if (stopped)
-        free(lookup);
-    return !stopped;
-}
-
-static bool is_stopped(struct resolver *r)
-{
-    pthread_mutex_lock(&r->lock);
-    bool stopped = r->stopped;
-    pthread_mutex_unlock(&r->lock);
-    return stopped;
-}
-
-static void *resolver_main(void *arg)
-{
-    struct resolver *r = arg;
-    pthread_setname_np(pthread_self(), "resolver");
-    while (!is_stopped(r)) {
-        while (sem_wait(&r->mail) != 0)
-            continue;
-        struct letter *next;
-        for (struct letter *l = mailbox_take(&r->questions); l != NULL;
-             l = next) {
-            next = l->next;
-            struct lookup *lookup = CONTAINER_OF(l, struct lookup, letter);
-            if (!is_stopped(r))
-                resolve(lookup);
-            (void)answer(r, lookup);
-        }
-    }
-    free_all(&r->questions);
-    sem_destroy(&r->mail);
-    pthread_mutex_destroy(&r->lock);
-    free(r);
+        free(query);
+    if (last)
+        resolver_free(r);
     return NULL;
-}
-
-static void free_all(struct mailbox *box)
-{
-    struct letter *next;
-    for (struct letter *l = mailbox_take(box); l != NULL; l = next) {
-        next = l->next;
-        free(CONTAINER_OF(l, struct lookup, letter));
-    }
 }
