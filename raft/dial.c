@@ -1,6 +1,7 @@
 #include "raft/dial.h"
 
 #include "base/clock.h"
+#include "raft/peer_io.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -260,7 +261,9 @@ static void on_connect(uv_connect_t *req, int status)
         next_or_fail(d, "connect", uv_strerror(status));
         return;
     }
-    peer_socket_prepare(socket, d->dialer->silence_ms);
+    peer_socket_prepare(socket, d->channel == HELLO_BULK
+                                    ? PEER_IO_SILENCE_S_MAX * 1000
+                                    : d->dialer->silence_ms);
     if (d->dialer->tls == NULL) {
         say_hello(d);
         return;

@@ -23,8 +23,9 @@ struct dialer {
     struct resolver *resolver; /* borrowed */
     struct peer_tls *tls;      /* borrowed; NULL: plain text */
     struct hello me;           /* what every hello says about this node */
-    unsigned silence_ms;       /* TCP_USER_TIMEOUT */
-    struct dial *dials;        /* those under way */
+    /* TCP_USER_TIMEOUT; for copies of the store it is PEER_IO_SILENCE_S_MAX. */
+    unsigned silence_ms;
+    struct dial *dials; /* those under way */
 };
 
 /* @address: host:port, or a member's (raft/member_address.h). @target_id 0:

@@ -1,11 +1,13 @@
 #include "raft/listener.h"
 
 #include "base/clock.h"
+#include "raft/peer_io.h"
 #include "raft/resolver.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     BACKLOG = 64,
@@ -20,6 +22,8 @@ struct guest {
     struct peer_socket *socket;      /* owned; NULL while @handshake goes on */
     struct tls_handshake *handshake; /* the pump's while it is under way */
     void *peer;                      /* owned: its certificate, with TLS */
+    int tcp; /* owned: a descriptor of its TCP socket, which with TLS the pump
+                has; or -1 */
     char source[INET6_ADDRSTRLEN];
     uint8_t data[HELLO_SIZE + 1]; /* one more: to see what must not be there */
     size_t size;
@@ -72,6 +76,8 @@ static void free_guest(struct guest *g)
     if (g->handshake != NULL)
         g->handshake->done = NULL;
     tls_peer_free(g->peer);
+    if (g->tcp >= 0)
+        close(g->tcp);
     free(g);
 }
 
@@ -158,6 +164,8 @@ static void decide(struct guest *g, const struct hello *hello)
     } else if (hello_ends_with_answer(hello->channel) || !told) {
         send_away(g, NULL);
     } else {
+        if (hello->channel == HELLO_BULK)
+            peer_socket_bound_silence(g->tcp, PEER_IO_SILENCE_S_MAX * 1000);
         g->socket->owner = NULL;
         g->socket = NULL;
         free_guest(g);
@@ -254,6 +262,7 @@ static struct guest *add_guest(struct listener *l)
         return NULL;
     }
     g->listener = l;
+    g->tcp = -1;
     g->next = l->guests;
     g->deadline_ms = clock_mono_ms() + HELLO_TIMEOUT_MS;
     l->guests = g;
@@ -273,6 +282,7 @@ static void on_connection(uv_stream_t *server, int status)
     }
     name_source(g);
     peer_socket_prepare(g->socket, l->silence_ms);
+    g->tcp = peer_socket_duplicate(g->socket);
     if (l->guest_count > LISTENER_GUESTS_MAX)
         send_away(longest_waiting(g), "too many connections without a hello");
     if (l->tls == NULL) {

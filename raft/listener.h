@@ -18,7 +18,7 @@ struct guest;
 struct listener {
     uv_loop_t *loop;      /* borrowed */
     struct peer_tls *tls; /* borrowed; NULL: plain text */
-    unsigned silence_ms;
+    unsigned silence_ms;  /* as in dial.h */
     /* The host:port that the sender of @hello must be, with TLS; "": anybody.
      * Borrowed until the next call. */
     const char *(*claim)(void *arg, const struct hello *hello);

@@ -71,8 +71,20 @@ void peer_socket_prepare(struct peer_socket *s, unsigned silence_ms)
     uv_tcp_keepalive(&s->as.tcp, 1, 5);
     uv_os_fd_t fd;
     if (uv_fileno(&s->as.handle, &fd) == 0)
-        setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &silence_ms,
-                   sizeof silence_ms);
+        peer_socket_bound_silence(fd, silence_ms);
+}
+
+void peer_socket_bound_silence(int fd, unsigned silence_ms)
+{
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &silence_ms,
+               sizeof silence_ms);
+}
+
+int peer_socket_duplicate(const struct peer_socket *s)
+{
+    uv_os_fd_t fd;
+    return uv_fileno(&s->as.handle, &fd) == 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 0)
+                                              : -1;
 }
 
 struct tls_handshake *peer_socket_secure(struct peer_socket *s,
@@ -80,13 +92,10 @@ struct tls_handshake *peer_socket_secure(struct peer_socket *s,
                                          peer_socket_secured_fn *done,
                                          void *arg)
 {
-    uv_os_fd_t fd;
     struct tls_handshake *h = calloc(1, sizeof *h);
     /* libuv gives no socket back, so that the pump gets another descriptor of
      * it. */
-    int copy = h == NULL || uv_fileno(&s->as.handle, &fd) != 0
-                   ? -1
-                   : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    int copy = h == NULL ? -1 : peer_socket_duplicate(s);
     peer_socket_close(s);
     if (copy < 0) {
         free(h);

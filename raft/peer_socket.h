@@ -42,6 +42,12 @@ void peer_socket_close(struct peer_socket *s);
  * on silence, which TLS inherits. */
 void peer_socket_prepare(struct peer_socket *s, unsigned silence_ms);
 
+/* Another bound, on the TCP socket @fd. */
+void peer_socket_bound_silence(int fd, unsigned silence_ms);
+
+/* A descriptor of the same socket, the caller's; or -1. */
+int peer_socket_duplicate(const struct peer_socket *s);
+
 typedef void peer_socket_secured_fn(struct tls_handshake *h, void *arg);
 
 /* Hands the TCP connection to the pump and closes @s. @host: whom the other

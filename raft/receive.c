@@ -25,8 +25,8 @@ struct work {
     char next[DURABLE_PATH_SIZE], store[DURABLE_PATH_SIZE];
     char file[DURABLE_PATH_SIZE], begun[DURABLE_PATH_SIZE];
     struct bulk_answer answer;
-    XXH3_state_t *hash;
-    uint8_t *block; /* BULK_CHUNK_SIZE_MAX */
+    XXH3_state_t *hash; /* of the file */
+    uint8_t *block;     /* BULK_CHUNK_SIZE_MAX */
 };
 
 static void *receive_main(void *arg);
@@ -83,32 +83,6 @@ static int begin_anew(struct work *w, struct errmsg *e)
         rv = durable_make_directory(w->store, e);
     if (rv == 0)
         rv = durable_write(w->begun, text, (size_t)length, e);
-    return rv;
-}
-
-/* The hash goes on behind the bytes that are there. */
-static int hash_begun(struct work *w, struct errmsg *e)
-{
-    int fd = open(w->file, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return errmsg_set(e, ERR_IO, "open %.150s: %s", w->file,
-                          strerror(errno));
-    uint64_t left = w->answer.offset;
-    int rv = 0;
-    while (rv == 0 && left > 0) {
-        size_t most = left < BULK_CHUNK_SIZE_MAX ? left : BULK_CHUNK_SIZE_MAX;
-        ssize_t n = read(fd, w->block, most);
-        if (n > 0) {
-            XXH3_128bits_update(w->hash, w->block, (size_t)n);
-            left -= (uint64_t)n;
-        } else if (n == 0 || errno != EINTR) {
-            rv = errmsg_set(e, ERR_IO, "read %.150s: %s", w->file,
-                            n == 0 ? "cut short" : strerror(errno));
-        }
-        if (atomic_load(&w->x->stopping))
-            rv = ERR_CLOSED;
-    }
-    close(fd);
     return rv;
 }
 
@@ -194,11 +168,9 @@ static int take_chunk(struct work *w, struct bulk_file *file, struct errmsg *e)
     rv = peer_io_read(w->x->fd, w->block, (size_t)size, e);
     if (rv != 0)
         return rv;
-    struct bytes data = {w->block, (size_t)size};
-    if (!bulk_chunk_is_good(header, data))
+    if (!bulk_chunk_is_good(header, (struct bytes){w->block, (size_t)size}))
         return errmsg_set(e, ERR_CORRUPT, "a chunk was damaged on the way");
-    XXH3_128bits_update(w->hash, data.data, data.size);
-    rv = bulk_file_write(file, data.data, data.size, e);
+    rv = bulk_file_write(file, w->block, (size_t)size, e);
     atomic_store(&w->x->bytes, file->size);
     return rv;
 }
@@ -230,14 +202,41 @@ static int spoilt(struct work *w, const char *why, struct errmsg *e)
                       "%s: it is fetched from the start again", why);
 }
 
+/* Of what is on the disk, and only now: the giver would wait for it, were the
+ * part that was there before hashed first. */
+static int hash_file(struct work *w, struct errmsg *e)
+{
+    int fd = open(w->file, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return errmsg_set(e, ERR_IO, "open %.150s: %s", w->file,
+                          strerror(errno));
+    int rv = 0;
+    ssize_t n = 1;
+    while (rv == 0 && n != 0) {
+        n = read(fd, w->block, BULK_CHUNK_SIZE_MAX);
+        if (n > 0)
+            XXH3_128bits_update(w->hash, w->block, (size_t)n);
+        else if (n < 0 && errno != EINTR)
+            rv = errmsg_set(e, ERR_IO, "read %.150s: %s", w->file,
+                            strerror(errno));
+        if (atomic_load(&w->x->stopping))
+            rv = errmsg_set(e, ERR_CLOSED, "this node stops");
+    }
+    close(fd);
+    return rv;
+}
+
 static int check_copy(struct work *w, struct copy_info *info, struct errmsg *e)
 {
     static const uint8_t none[CLUSTER_ID_SIZE];
     XXH128_canonical_t hash;
+    int rv = hash_file(w, e);
+    if (rv != 0)
+        return rv;
     XXH128_canonicalFromHash(&hash, XXH3_128bits_digest(w->hash));
     if (memcmp(hash.digest, w->answer.hash, sizeof w->answer.hash) != 0)
         return spoilt(w, "the copy does not have its hash", e);
-    int rv = store_copy_inspect(w->file, info, e);
+    rv = store_copy_inspect(w->file, info, e);
     if (rv == ERR_CORRUPT)
         return spoilt(w, "the copy is damaged", e);
     /* A cluster has no settings in its very first moments. */
@@ -313,8 +312,6 @@ static int run(struct work *w, struct errmsg *e)
         rv = begin_anew(w, e);
     if (rv == 0)
         rv = check_room(w, e);
-    if (rv == 0 && w->answer.offset > 0)
-        rv = hash_begun(w, e);
     if (rv == 0)
         rv = take_file(w, e);
     return rv == 0 ? complete(w, e) : rv;

@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* nftw */
+#define _GNU_SOURCE /* nftw, TCP_USER_TIMEOUT */
 #include "raft/test/cluster.h"
 
 #include "raft/repl.h"
@@ -7,11 +7,13 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <netinet/tcp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -379,4 +381,20 @@ bool cluster_agrees(struct cluster *c, uint64_t records)
 void cluster_converge(struct cluster *c, uint64_t records)
 {
     WAIT_FOR(cluster_agrees(c, records), 10000);
+}
+
+size_t sockets_bearing(unsigned ms)
+{
+    size_t count = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    assert_non_null(dir);
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        unsigned value;
+        socklen_t size = sizeof value;
+        count += getsockopt(atoi(entry->d_name), IPPROTO_TCP, TCP_USER_TIMEOUT,
+                            &value, &size) == 0 &&
+                 value == ms;
+    }
+    closedir(dir);
+    return count;
 }

@@ -101,3 +101,6 @@ void cluster_converge(struct cluster *c, uint64_t records);
     } while (0)
 
 void sleep_ms(unsigned ms);
+
+/* How many TCP sockets of this process bear a silence of @ms, and no longer. */
+size_t sockets_bearing(unsigned ms);

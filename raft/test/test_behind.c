@@ -4,6 +4,7 @@
  * replication. */
 #include "base/durable.h"
 #include "raft/fetch_note.h"
+#include "raft/peer_io.h"
 #include "raft/test/cluster.h"
 
 #include <setjmp.h>
@@ -194,6 +195,8 @@ static void a_fetch_that_was_cut_goes_on_where_it_was(void **state)
     restart_when_wanted(away);
     cluster_start(&c, away);
     WAIT_FOR(status_of(away).fetch_bytes > LARGE / 4, PATIENCE_MS);
+    /* A disk that stands still does not cut it: both ends are patient. */
+    assert_int_equal(sockets_bearing(PEER_IO_SILENCE_S_MAX * 1000), 2);
     cluster_stop(&c, away); /* the fetcher goes */
     uint64_t had = size_of(away, "next/store/data.mdb");
     assert_true(had > 0 && had < LARGE);

@@ -3,7 +3,9 @@
 #include "raft/test/cluster.h"
 
 #include "base/clock.h"
+#include "raft/fetch_note.h"
 #include "raft/hello.h"
+#include "raft/peer_io.h"
 #include "tls/test/certs.h"
 #include "tls/tls.h"
 
@@ -143,6 +145,36 @@ static void a_leader_that_stops_hands_over_behind_tls(void **state)
     start_node(old);
     submit_ok(old, 3, 100);
     cluster_converge(&c, 3);
+}
+
+/* The socket is the pump's by the time that its end is known to carry a copy.
+ */
+static void a_fetch_behind_tls_bears_a_disk_that_stands_still(void **state)
+{
+    (void)state;
+    enum { BYTES = 96 * 1024 * 1024 }; /* a second at the rate */
+    struct repl_status status;
+    struct fetch_note note = {.member_count = 2};
+    struct errmsg e;
+    submit_ok(cluster_leader(&c), 1, 100);
+    cluster_converge(&c, 1);
+    repl_status(c.nodes[2].repl, &status);
+    memcpy(note.cluster_id, status.cluster_id, CLUSTER_ID_SIZE);
+    for (size_t i = 0; i < 2; i++) {
+        fake_store_pad(c.nodes[i].store, BYTES);
+        snprintf(note.members[i], sizeof note.members[i], "%s=%s",
+                 c.peers[i].name, c.peers[i].address);
+    }
+    cluster_stop(&c, 2);
+    assert_int_equal(fetch_note_write(c.nodes[2].dir, &note, &e), 0);
+    cluster_start(&c, 2);
+    WAIT_FOR((repl_status(c.nodes[2].repl, &status), status.fetch_bytes > 0),
+             20000);
+    assert_int_equal(sockets_bearing(PEER_IO_SILENCE_S_MAX * 1000), 2);
+    WAIT_FOR(atomic_load(&c.nodes[2].restart_wanted), 20000);
+    cluster_stop(&c, 2);
+    cluster_start(&c, 2);
+    cluster_converge(&c, 1);
 }
 
 static bool loaded_since(size_t node, uint64_t not_after_s, uint64_t loads)
@@ -379,6 +411,7 @@ int main(void)
 #define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
         CASE(three_nodes_elect_and_commit_behind_tls),
         CASE(a_leader_that_stops_hands_over_behind_tls),
+        CASE(a_fetch_behind_tls_bears_a_disk_that_stands_still),
         CASE(the_cas_can_be_changed_under_a_cluster),
         CASE(a_node_of_a_foreign_ca_gets_nowhere),
         CASE(a_node_whose_certificate_names_another_gets_nowhere),
