@@ -110,7 +110,7 @@ static void on_probed(void *arg, uv_stream_t *stream,
         snprintf(c->why, sizeof c->why, "%s", why);
     else if (answer->raft_id == r->identity.raft_id)
         snprintf(c->why, sizeof c->why, "its address leads to this node");
-    else if (answer->code == HELLO_UNPROVEN)
+    else if (answer->code == HELLO_UNPROVEN || answer->code == HELLO_TOO_OLD)
         snprintf(c->why, sizeof c->why, "it refuses this node: %s",
                  answer->text);
     else if (strcmp(answer->name, c->peer.name) != 0)

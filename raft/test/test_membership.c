@@ -7,8 +7,10 @@
 #include "base/clock.h"
 #include "raft/repl.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -384,6 +386,31 @@ static void a_demotion_holds_whoever_leads(void **state)
     cluster_converge(&c, 2);
 }
 
+static struct {
+    pthread_mutex_t lock;
+    char text[512];
+} waiting = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void note_waiting(void *arg, enum repl_event_kind kind,
+                         const char *event, const char *message, int exit_code)
+{
+    (void)arg;
+    (void)kind;
+    (void)exit_code;
+    pthread_mutex_lock(&waiting.lock);
+    if (strcmp(event, "waiting") == 0)
+        snprintf(waiting.text, sizeof waiting.text, "%s", message);
+    pthread_mutex_unlock(&waiting.lock);
+}
+
+static bool told_to_upgrade(void)
+{
+    pthread_mutex_lock(&waiting.lock);
+    bool told = strstr(waiting.text, "upgrade it") != NULL;
+    pthread_mutex_unlock(&waiting.lock);
+    return told;
+}
+
 /* Two new nodes and an old one. */
 static void
 what_an_old_node_cannot_read_waits_until_it_is_upgraded(void **state)
@@ -428,8 +455,10 @@ what_an_old_node_cannot_read_waits_until_it_is_upgraded(void **state)
     assert_non_null(strstr(e.text, "newer"));
     /* …nor without: the others do not let it in. */
     cluster_wipe(&c, 2);
+    c.on_event = note_waiting;
     cluster_start(&c, 2);
-    sleep_ms(3000);
+    /* It is told what to do. */
+    WAIT_FOR(told_to_upgrade(), SOON_MS);
     assert_string_equal(state_of(2), "waiting");
     buf_deinit(&record);
 }
