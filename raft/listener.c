@@ -30,6 +30,7 @@ struct guest {
 };
 
 static void on_connection(uv_stream_t *server, int status);
+static void take(struct listener *l);
 
 int listener_open(struct listener *l, const char *bind, uint16_t *port,
                   struct errmsg *e)
@@ -100,6 +101,8 @@ void listener_beat(struct listener *l)
                              ? "made no TLS handshake in time"
                              : "said no complete hello in time");
     }
+    if (l->untaken)
+        take(l);
 }
 
 void listener_close(struct listener *l)
@@ -270,13 +273,15 @@ static struct guest *add_guest(struct listener *l)
     return g;
 }
 
-static void on_connection(uv_stream_t *server, int status)
+/* libuv stops listening until the connection that it told of is accepted: when
+ * there is no memory for it, the next beat tries again. */
+static void take(struct listener *l)
 {
-    struct listener *l = server->data;
-    struct guest *g = status != 0 ? NULL : add_guest(l);
+    struct guest *g = add_guest(l);
+    l->untaken = g == NULL;
     if (g == NULL)
-        return; /* libuv asks again at the next connection */
-    if (uv_accept(server, &g->socket->as.stream) != 0) {
+        return;
+    if (uv_accept((uv_stream_t *)&l->tcp, &g->socket->as.stream) != 0) {
         send_away(g, NULL);
         return;
     }
@@ -294,4 +299,10 @@ static void on_connection(uv_stream_t *server, int status)
     g->handshake = peer_socket_secure(socket, l->tls, NULL, on_secured, g);
     if (g->handshake == NULL)
         send_away(g, "out of memory or descriptors");
+}
+
+static void on_connection(uv_stream_t *server, int status)
+{
+    if (status == 0)
+        take(server->data);
 }

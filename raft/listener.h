@@ -33,6 +33,7 @@ struct listener {
 
     uv_tcp_t tcp;
     bool open;
+    bool untaken; /* a connection waits for memory */
     struct guest *guests;
     size_t guest_count;
 };
@@ -42,7 +43,8 @@ struct listener {
 NODISCARD int listener_open(struct listener *l, const char *bind,
                             uint16_t *port, struct errmsg *e);
 
-/* Sends those away who take too long. */
+/* Sends those away who take too long, and takes whom there was no memory for.
+ */
 void listener_beat(struct listener *l);
 
 void listener_close(struct listener *l);

@@ -281,6 +281,69 @@ static void an_emptied_directory_gets_another_id(void **state)
     assert_true(before.raft_id != 0 && after.raft_id != before.raft_id);
 }
 
+/* --- the peer port ----------------------------------------------------------
+ */
+
+static struct {
+    const struct raft_heap *real;
+    struct raft_heap heap;
+    atomic_bool full;
+    atomic_int refused;
+} memory;
+
+static void *allocate_socket_or_not(void *data, size_t size)
+{
+    if (size == sizeof(struct peer_socket) && atomic_load(&memory.full)) {
+        atomic_fetch_add(&memory.refused, 1);
+        return NULL;
+    }
+    return memory.real->malloc(data, size);
+}
+
+static int dial_port(uint16_t port)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_port = htons(port),
+                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    struct timeval timeout = {.tv_sec = 2};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
+    assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
+    return fd;
+}
+
+static void assert_answers(int fd)
+{
+    struct hello hello = {.channel = HELLO_PROBE, .raft_id = 7, .level = 1};
+    uint8_t data[HELLO_SIZE], answer[HELLO_ANSWER_SIZE];
+    hello_encode(&hello, data);
+    assert_int_equal(send(fd, data, sizeof data, MSG_NOSIGNAL), sizeof data);
+    assert_int_equal(recv(fd, answer, sizeof answer, MSG_WAITALL),
+                     sizeof answer);
+    close(fd);
+}
+
+static void
+the_peer_port_hears_again_when_there_was_no_memory_for_a_guest(void **state)
+{
+    (void)state;
+    cluster_init(&c, 1);
+    memory.real = raft_heap_get();
+    memory.heap = *memory.real;
+    memory.heap.malloc = allocate_socket_or_not;
+    raft_heap_set(&memory.heap);
+    cluster_start(&c, 0);
+    cluster_leader(&c);
+    atomic_store(&memory.full, true);
+    int first = dial_port(c.nodes[0].port), second = dial_port(c.nodes[0].port);
+    WAIT_FOR(atomic_load(&memory.refused) > 0, 5000);
+    atomic_store(&memory.full, false);
+    assert_answers(first);
+    assert_answers(second);
+    cluster_deinit(&c);
+    raft_heap_set_default();
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -292,6 +355,8 @@ int main(void)
         CASE(a_disk_that_takes_nothing_ends_the_process_in_time),
         CASE(a_library_that_gave_up_ends_the_process),
         CASE(an_emptied_directory_gets_another_id),
+        cmocka_unit_test(
+            the_peer_port_hears_again_when_there_was_no_memory_for_a_guest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
