@@ -219,6 +219,11 @@ static void assign(struct repl *r)
     struct errmsg e = {""};
     int rv = membership_change(r, MEMBER_ASSIGN, s->target, s->role,
                                on_member_changed, NULL, &e);
+    /* The wish is in the log: obey_wishes (raft/membership) goes on with it. */
+    if (rv != 0 && server != NULL && s->role == RAFT_STANDBY)
+        errmsg_wrap(&e, rv,
+                    "it is recorded, and done as soon as it can be (promote "
+                    "takes it back)");
     if (rv != 0)
         finish(r, rv, e.text);
 }

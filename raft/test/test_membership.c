@@ -101,6 +101,14 @@ static uint64_t id_of(size_t i)
     return s.raft_id;
 }
 
+static bool level_is(unsigned level)
+{
+    for (size_t i = 0; i < c.count; i++)
+        if (c.nodes[i].repl != NULL && store_level(c.nodes[i].store) != level)
+            return false;
+    return true;
+}
+
 /* --- joining -------------------------------------------------------------- */
 
 static void
@@ -309,6 +317,59 @@ static void a_change_that_would_leave_no_healthy_quorum_is_refused(void **state)
     submit_ok(other, 1);
 }
 
+static struct {
+    struct repl_change change;
+    uint64_t lost_id;
+    atomic_bool done;
+    int status;
+    char message[256];
+} demotion;
+
+static void on_demoted(struct repl_change *change, int status,
+                       const char *message)
+{
+    (void)change;
+    demotion.status = status;
+    snprintf(demotion.message, sizeof demotion.message, "%s", message);
+    atomic_store(&demotion.done, true);
+}
+
+/* The link to another voter breaks when the check is over and before the wish
+ * is in the log. */
+static void demote_and_lose_a_voter(struct repl *r)
+{
+    repl_change(r, &demotion.change);
+    changes_collect(r);
+    changes_beat(r, clock_mono_ms());
+    assert_true(r->changes.recording);
+    for (size_t i = 0; i < PEERS_MAX && r->forward.outs[i] != NULL; i++)
+        if (r->forward.outs[i]->peer_id == demotion.lost_id) {
+            link_close(&r->forward.outs[i]->link);
+            r->forward.outs[i]->retry_ms = clock_mono_ms() + 3000;
+        }
+}
+
+static void a_demotion_that_has_to_wait_says_that_it_will_be_done(void **state)
+{
+    (void)state;
+    WAIT_FOR(level_is(LEVEL_NEWEST), SOON_MS);
+    submit_ok(0, 1);
+    sleep_ms(1000); /* everybody's facts are there */
+    size_t leader = cluster_leader(&c);
+    size_t demoted = (leader + 1) % 3, lost = (leader + 2) % 3;
+    memset(&demotion, 0, sizeof demotion);
+    demotion.change.kind = REPL_DEMOTE;
+    strcpy(demotion.change.name, c.nodes[demoted].name);
+    demotion.change.done = on_demoted;
+    demotion.lost_id = id_of(lost);
+    cluster_on_loop(&c, leader, demote_and_lose_a_voter);
+    WAIT_FOR(atomic_load(&demotion.done), SOON_MS);
+    assert_int_equal(demotion.status, ERR_DENIED);
+    assert_non_null(strstr(demotion.message, "it is recorded"));
+    assert_non_null(strstr(demotion.message, "quorum"));
+    WAIT_FOR(role_is(demoted, "standby"), SOON_MS);
+}
+
 static void a_removed_node_says_so_and_serves_what_it_has(void **state)
 {
     (void)state;
@@ -351,14 +412,6 @@ static void a_leader_is_neither_demoted_nor_removed(void **state)
     assert_int_equal(
         cluster_change(&c, leader, REPL_PROMOTE, c.nodes[leader].name, message),
         0);
-}
-
-static bool level_is(unsigned level)
-{
-    for (size_t i = 0; i < c.count; i++)
-        if (c.nodes[i].repl != NULL && store_level(c.nodes[i].store) != level)
-            return false;
-    return true;
 }
 
 static void a_demotion_holds_whoever_leads(void **state)
@@ -497,6 +550,7 @@ int main(void)
         ALONE(nodes_come_in_any_order_and_some_names_resolve_never),
         ALONE(a_standby_takes_the_place_of_a_voter_that_is_away),
         THREE(a_change_that_would_leave_no_healthy_quorum_is_refused),
+        THREE(a_demotion_that_has_to_wait_says_that_it_will_be_done),
         THREE(a_removed_node_says_so_and_serves_what_it_has),
         THREE(a_leader_is_neither_demoted_nor_removed),
         THREE(without_a_leader_nothing_is_changed),
