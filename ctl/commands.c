@@ -150,12 +150,12 @@ const struct command commands[] = {
 
     {"snapshot", "save", "FILE", 1, 1, 0, "copy a running node's store",
      "Streams a consistent copy from the first endpoint into FILE.part, checks "
-     "its SHA-256, renames it to FILE and writes FILE.sha256 for sha256sum -c. "
+     "its SHA-256, renames it to FILE and makes FILE.sha256 for sha256sum -c. "
      "The file holds private keys: it is made readable to its owner only.",
      "snapshot save /backup/holdfast.mdb", run_snapshot_save},
     {"snapshot", "status", "FILE", 1, 1, 0, "what a copy holds",
      "Reads the file, without any node. Exit code 1 if it is damaged or is "
-     "not what FILE.sha256 says.",
+     "not what FILE.sha256 says; says so where there is no FILE.sha256.",
      "snapshot status /backup/holdfast.mdb", run_snapshot_status},
     {"snapshot", "restore", "FILE", 1, 1, BIT(FLAG_DATA_DIR) | BIT(FLAG_MEMBER),
      "make a data directory of a copy",

@@ -20,8 +20,9 @@ enum { PATH_SIZE = 4096, SHOW_EVERY_MS = 200 };
 /* --- receiving ------------------------------------------------------------ */
 
 struct saving {
-    char part[PATH_SIZE]; /* FILE.part */
-    const char *path;     /* borrowed: FILE */
+    char part[PATH_SIZE];          /* FILE.part */
+    char sum_part[PATH_SIZE + 16]; /* FILE.sha256.part */
+    const char *path;              /* borrowed: FILE */
     int fd;
     int write_errno;
     struct sha256 *sha256; /* owned */
@@ -116,18 +117,40 @@ static int sync_directory(const char *path)
 
 static int write_sum(const struct saving *s, const char *sum, struct errmsg *e)
 {
-    char path[PATH_SIZE + 8];
     const char *slash = strrchr(s->path, '/');
-    snprintf(path, sizeof path, "%s.sha256", s->path);
-    FILE *file = fopen(path, "we");
+    FILE *file = fopen(s->sum_part, "we");
     if (file == NULL)
-        return fail(s, path, errno, e);
+        return fail(s, s->sum_part, errno, e);
     bool ok = fprintf(file, "%s  %s\n", sum,
                       slash != NULL ? slash + 1 : s->path) > 0 &&
               fflush(file) == 0 && fsync(fileno(file)) == 0;
     int error = errno;
     ok = fclose(file) == 0 && ok;
-    return ok ? 0 : fail(s, path, error, e);
+    return ok ? 0 : fail(s, s->sum_part, error, e);
+}
+
+/* At every moment FILE has its own sum or none: a copy that is whole is never
+ * taken for a damaged one. */
+static int rename_both(const struct saving *s, struct errmsg *e)
+{
+    char path[PATH_SIZE + 8];
+    snprintf(path, sizeof path, "%s.sha256", s->path);
+    if (unlink(path) != 0 && errno != ENOENT)
+        return fail(s, path, errno, e);
+    int error = sync_directory(s->path);
+    if (error == 0 && rename(s->part, s->path) != 0)
+        error = errno;
+    if (error != 0)
+        return errmsg_set(e, ERR_IO, "%s: %s; %s is as it was, without its sum",
+                          s->path, strerror(error), s->path);
+    if (rename(s->sum_part, path) != 0)
+        error = errno;
+    int synced = sync_directory(s->path);
+    if (error == 0)
+        error = synced;
+    return error == 0 ? 0
+                      : errmsg_set(e, ERR_IO, "%s: %s; %s is the new copy",
+                                   path, strerror(error), s->path);
 }
 
 static int keep(struct saving *s, char sum[SHA256_TEXT_SIZE], struct errmsg *e)
@@ -145,12 +168,7 @@ static int keep(struct saving *s, char sum[SHA256_TEXT_SIZE], struct errmsg *e)
     if (fsync(s->fd) != 0)
         return fail(s, s->part, errno, e);
     int rv = write_sum(s, sum, e);
-    if (rv != 0)
-        return rv;
-    if (rename(s->part, s->path) != 0)
-        return fail(s, s->path, errno, e);
-    int error = sync_directory(s->path);
-    return error == 0 ? 0 : fail(s, s->path, error, e);
+    return rv == 0 ? rename_both(s, e) : rv;
 }
 
 static int begin(struct ctl *c, struct saving *s, struct errmsg *e)
@@ -159,6 +177,7 @@ static int begin(struct ctl *c, struct saving *s, struct errmsg *e)
     int n = snprintf(s->part, sizeof s->part, "%s.part", s->path);
     if (n < 0 || (size_t)n >= sizeof s->part)
         return errmsg_set(e, ERR_INVALID, "the name of the file is too long");
+    snprintf(s->sum_part, sizeof s->sum_part, "%s.sha256.part", s->path);
     s->begun_ms = clock_mono_ms();
     s->sha256 = sha256_create();
     if (s->sha256 == NULL)
@@ -205,8 +224,10 @@ int run_snapshot_save(struct ctl *c, struct errmsg *e)
     }
     if (rv == 0)
         rv = keep(&s, sum, e);
-    if (rv != 0 && s.fd >= 0)
+    if (rv != 0 && s.fd >= 0) {
         unlink(s.part);
+        unlink(s.sum_part);
+    }
     if (rv == 0)
         rv = print_saved(c, &s, sum, e);
     if (s.fd >= 0)
@@ -217,18 +238,27 @@ int run_snapshot_save(struct ctl *c, struct errmsg *e)
 
 /* --- status --------------------------------------------------------------- */
 
-/* The sum in FILE.sha256, "" if there is none. */
-static void read_sum(const char *path, char out[SHA256_TEXT_SIZE])
+/* The sum in FILE.sha256, "" if there is no such file. */
+static int read_sum(const char *path, char out[SHA256_TEXT_SIZE],
+                    struct errmsg *e)
 {
     char name[PATH_SIZE + 8];
     out[0] = '\0';
     snprintf(name, sizeof name, "%s.sha256", path);
     FILE *file = fopen(name, "re");
+    if (file == NULL && errno == ENOENT)
+        return 0;
     if (file == NULL)
-        return;
+        return errmsg_set(e, ERR_IO, "%s: %s", name, strerror(errno));
     if (fgets(out, SHA256_TEXT_SIZE, file) == NULL)
         out[0] = '\0';
     fclose(file);
+    if (strspn(out, "0123456789abcdefABCDEF") == SHA256_TEXT_SIZE - 1)
+        return 0;
+    return errmsg_set(e, ERR_CORRUPT,
+                      "%s holds no SHA-256: without that file %s is taken "
+                      "unchecked",
+                      name, path);
 }
 
 static int print_status(const struct ctl *c, const struct copy_info *info,
@@ -266,7 +296,12 @@ int snapshot_check_sum(const char *path, char sum[SHA256_TEXT_SIZE],
     int rv = sha256_of_file(path, sum, e);
     if (rv != 0)
         return rv;
-    read_sum(path, kept);
+    rv = read_sum(path, kept, e);
+    if (rv != 0)
+        return rv;
+    if (kept[0] == '\0')
+        fprintf(stderr, "%s.sha256 is not there: the sum was not checked\n",
+                path);
     if (kept[0] != '\0' && strcasecmp(kept, sum) != 0)
         return errmsg_set(e, ERR_CORRUPT,
                           "%s is damaged, or another file: %s.sha256 says "

@@ -303,6 +303,36 @@ describe('holdfastctl snapshot save', () => {
         assert.ok(!fs.existsSync(`${file}.part`));
     });
 
+    // A rename that fails stands for a host that loses power before it.
+    test('leaves no new sum beside an old copy', async () => {
+        const file = path.join(directory, 'taken.mdb');
+        fs.mkdirSync(file);
+        fs.writeFileSync(path.join(file, 'full'), '');
+        fs.writeFileSync(`${file}.sha256`, `${'0'.repeat(64)}  taken.mdb\n`);
+        const a = await fake(copy(sum));
+        const answer = await ctl(['snapshot', 'save', file],
+            { endpoints: [a.url] });
+        assert.equal(answer.code, 1);
+        assert.match(answer.stderr, /is as it was, without its sum/);
+        assert.ok(!fs.existsSync(`${file}.sha256`));
+        assert.ok(!fs.existsSync(`${file}.part`));
+        assert.ok(!fs.existsSync(`${file}.sha256.part`));
+    });
+
+    test('keeps copy and sum where there is no room for new ones', async () => {
+        const file = path.join(directory, 'full.mdb');
+        fs.writeFileSync(file, 'the last good one');
+        fs.writeFileSync(`${file}.sha256`, 'and its sum');
+        fs.symlinkSync('/dev/full', `${file}.sha256.part`);
+        const a = await fake(copy(sum));
+        const answer = await ctl(['snapshot', 'save', file],
+            { endpoints: [a.url] });
+        assert.equal(answer.code, 1);
+        assert.match(answer.stderr, /full\.mdb is as it was/);
+        assert.equal(fs.readFileSync(file, 'utf8'), 'the last good one');
+        assert.equal(fs.readFileSync(`${file}.sha256`, 'utf8'), 'and its sum');
+    });
+
     test('keeps nothing of an answer that is no copy',
         async () => {
             const file = path.join(directory, 'page.mdb');
@@ -326,10 +356,15 @@ describe('holdfastctl snapshot save', () => {
             const changed = await ctl(['snapshot', 'status', file]);
             assert.equal(changed.code, 1);
             assert.match(changed.stderr, /is damaged, or another file/);
+            fs.writeFileSync(`${file}.sha256`, '');
+            const empty = await ctl(['snapshot', 'status', file]);
+            assert.equal(empty.code, 1);
+            assert.match(empty.stderr, /holds no SHA-256/);
             fs.rmSync(`${file}.sha256`);
             const none = await ctl(['snapshot', 'status', file]);
             assert.equal(none.code, 1);
-            assert.notEqual(none.stderr, '');
+            assert.match(none.stderr, /the sum was not checked/);
+            assert.match(none.stderr, /no copy|not a|damaged/);
         });
 });
 
