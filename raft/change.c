@@ -151,10 +151,12 @@ void changes_ordered(struct repl *r, uint64_t peer_id,
                      const struct frame *frame)
 {
     struct changes *s = &r->changes;
-    const char *why = !repl_may_propose(r) ? "the node that was asked does "
-                                             "not lead any more"
-                      : s->busy            ? "another change is under way"
-                                           : NULL;
+    const char *why = repl_member(r, peer_id) == NULL
+                          ? "the node that asks is no member any more"
+                      : !repl_may_propose(r) ? "the node that was asked does "
+                                               "not lead any more"
+                      : s->busy              ? "another change is under way"
+                                             : NULL;
     if (why != NULL) {
         struct frame answer = {.type = FRAME_CHANGED,
                                .id = frame->id,

@@ -57,14 +57,14 @@ void repl_peer_of(const struct repl *r, const struct raft_server *server,
             memcpy(out->name, r->initial[i].name, sizeof out->name);
 }
 
-/* A member; or one that we cannot know of yet, because it joined while we were
- * away: it may lead, and we learn of it only from the log that it sends. One
- * that was removed has an older configuration than those who removed it. */
-static bool belongs(const struct repl *r, const struct hello *hello)
+/* No member, and not one that we cannot know of yet, because it joined while we
+ * were away: one that was removed has an older configuration than those who
+ * removed it. */
+static bool is_stranger(const struct repl *r, const struct hello *hello)
 {
-    return hello->raft_id != r->identity.raft_id &&
-           (repl_member(r, hello->raft_id) != NULL ||
-            hello->configuration_index > repl_configuration_index(r));
+    return hello->raft_id == r->identity.raft_id ||
+           (repl_member(r, hello->raft_id) == NULL &&
+            hello->configuration_index <= repl_configuration_index(r));
 }
 
 /* A raft id is worth what its address in the configuration proves. Who asks
@@ -129,8 +129,12 @@ static void judge(void *arg, const struct hello *hello,
         refuse(answer, HELLO_FOREIGN, "this node is of another cluster");
     else if (hello->target_id != 0 && hello->target_id != r->identity.raft_id)
         refuse(answer, HELLO_NOT_ME, "this node has another raft id");
-    else if (!belongs(r, hello))
+    else if (is_stranger(r, hello))
         refuse(answer, HELLO_STRANGER, "the raft id is not a member's");
+    else if (repl_member(r, hello->raft_id) == NULL &&
+             hello->channel != HELLO_RAFT)
+        /* It may lead: the log that it sends tells of it. */
+        refuse(answer, HELLO_NOT_READY, "this node does not know it yet");
     else if (hello->channel == HELLO_BULK && !servings_have_room(r))
         refuse(answer, HELLO_NOT_READY, "too many nodes fetch from here");
 }

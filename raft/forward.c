@@ -354,7 +354,8 @@ static int check_record(struct repl *r, struct bytes bytes)
 static int on_submit(struct in_link *in, const struct frame *frame)
 {
     size_t size = frame->record.size;
-    struct order *o = malloc(sizeof *o + size);
+    bool removed = repl_member(in->repl, in->peer_id) == NULL;
+    struct order *o = removed ? NULL : malloc(sizeof *o + size);
     if (o == NULL) {
         struct frame answer = {
             .type = FRAME_RESULT, .id = frame->id, .status = ERR_AGAIN};

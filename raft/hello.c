@@ -139,7 +139,8 @@ int hello_decode(struct bytes in, struct hello *out, struct errmsg *e)
         !get_name(in.data + NAME_AT, out->name, sizeof out->name) ||
         !get_text(in.data + ADDRESS_AT, ADDRESS_SIZE, out->address,
                   sizeof out->address) ||
-        !is_made_of(out->address, "-_.:[]%"))
+        !is_made_of(out->address, "-_.:[]%") ||
+        (out->address[0] == '\0' && out->channel != HELLO_PROBE))
         return errmsg_set(e, ERR_CORRUPT, "hello: id, name, address or level");
     return 1;
 }

@@ -37,7 +37,7 @@ struct hello {
     uint64_t raft_id;                    /* of the dialer */
     uint64_t target_id;                  /* who should be there; 0 = anybody */
     char name[NODE_NAME_LENGTH_MAX + 1];
-    char address[PEER_ADDRESS_LENGTH_MAX + 1];
+    char address[PEER_ADDRESS_LENGTH_MAX + 1]; /* "": a probe of a tool */
     uint32_t level; /* newest feature level that it speaks */
     /* Log index of the newest configuration that it has: a member that its
      * peer has not heard of yet is told from one that was removed. */
@@ -50,7 +50,7 @@ enum hello_code {
     HELLO_FOREIGN,     /* another cluster */
     HELLO_STRANGER,    /* raft id is not a member */
     HELLO_NOT_ME,      /* target id is not this node's */
-    HELLO_NOT_READY,   /* not bootstrapped yet */
+    HELLO_NOT_READY,   /* not bootstrapped, or cannot know the dialer yet */
     HELLO_BAD_CHANNEL,
     HELLO_TOO_OLD,  /* the cluster has agreed on a newer feature level */
     HELLO_UNPROVEN, /* the certificate does not name who it says it is */

@@ -330,7 +330,7 @@ static bool let_in(struct repl *r, struct knock *k, uint64_t now_ms)
     const struct out_link *out = forward_peer(r, old->id);
     const struct member_watch *w = watch_of(r, old->id);
     if (old->id == r->identity.raft_id ||
-        (out != NULL && link_is_open(&out->link) && old->id != k->raft_id)) {
+        (out != NULL && link_is_open(&out->link))) {
         if (events_may_tell(&r->events, k->peer.name, now_ms))
             events_warn(&r->events, "membership",
                         "%s (%s) asks to be let in, but %s is a living member: "

@@ -489,6 +489,11 @@ static void strangers_are_sent_away_and_disturb_nobody(void **state)
     hello.raft_id = 12345; /* did it join while this node was away? */
     hello.configuration_index = status.last_index + 1;
     assert_int_equal(say_hello(port, &hello), HELLO_OK);
+    hello.channel = HELLO_FORWARD; /* until then it orders nothing */
+    assert_int_equal(say_hello(port, &hello), HELLO_NOT_READY);
+    hello.channel = HELLO_BULK;
+    assert_int_equal(say_hello(port, &hello), HELLO_NOT_READY);
+    hello.channel = HELLO_RAFT;
     hello.configuration_index = 1; /* no: it was removed */
     assert_int_equal(say_hello(port, &hello), HELLO_STRANGER);
     hello.target_id = 77;

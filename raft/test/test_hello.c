@@ -130,6 +130,20 @@ static void a_name_that_would_not_be_one_is_refused(void **state)
     }
 }
 
+static void only_a_probe_may_have_no_address(void **state)
+{
+    (void)state;
+    struct hello in = a_hello(), out;
+    uint8_t data[HELLO_SIZE];
+    in.address[0] = '\0';
+    for (in.channel = HELLO_RAFT; in.channel <= HELLO_JOIN; in.channel++) {
+        hello_encode(&in, data);
+        assert_int_equal(
+            hello_decode((struct bytes){data, sizeof data}, &out, &e),
+            in.channel == HELLO_PROBE ? 1 : ERR_CORRUPT);
+    }
+}
+
 static void impossible_fields_are_refused(void **state)
 {
     (void)state;
@@ -333,6 +347,7 @@ int main(void)
         cmocka_unit_test(bytes_after_a_hello_are_refused),
         cmocka_unit_test(another_version_is_reported_and_read_no_further),
         cmocka_unit_test(a_name_that_would_not_be_one_is_refused),
+        cmocka_unit_test(only_a_probe_may_have_no_address),
         cmocka_unit_test(impossible_fields_are_refused),
         cmocka_unit_test(frames_survive_their_encoding_one_after_the_other),
         cmocka_unit_test(

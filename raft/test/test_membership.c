@@ -1,3 +1,4 @@
+#define _GNU_SOURCE /* memmem */
 /* Nodes that come, go and lose their directories, and what operators ask for:
  * raft/joining.h, raft/membership.h, raft/change.h. Four nodes and more in one
  * process; those that fetched the store are started anew in between, as the
@@ -5,14 +6,20 @@
 #include "raft/test/cluster.h"
 
 #include "base/clock.h"
+#include "raft/frame.h"
+#include "raft/hello.h"
 #include "raft/repl.h"
 
+#include <arpa/inet.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -188,6 +195,50 @@ static void a_living_members_name_is_not_given_to_another(void **state)
     assert_int_equal(member_count(leader), 4);
 }
 
+/* Says to node @i that it is the member @id. The connection, if it is welcome.
+ */
+static int say_hello(size_t i, enum hello_channel channel, uint64_t id)
+{
+    struct repl_status status;
+    repl_status(c.nodes[i].repl, &status);
+    struct hello hello = {
+        .channel = channel, .raft_id = id, .level = LEVEL_NEWEST};
+    memcpy(hello.cluster_id, status.cluster_id, sizeof hello.cluster_id);
+    strcpy(hello.name, "node-x");
+    strcpy(hello.address, "127.0.0.1:1");
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_port = htons(c.nodes[i].port),
+                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    struct timeval timeout = {.tv_sec = 10};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
+    assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
+    uint8_t data[HELLO_SIZE], out[HELLO_ANSWER_SIZE];
+    hello_encode(&hello, data);
+    assert_int_equal(send(fd, data, sizeof data, MSG_NOSIGNAL), sizeof data);
+    assert_int_equal(recv(fd, out, sizeof out, MSG_WAITALL), sizeof out);
+    struct hello_answer answer;
+    struct errmsg e;
+    assert_int_equal(
+        hello_answer_decode((struct bytes){out, sizeof out}, &answer, &e), 1);
+    assert_int_equal(answer.code, HELLO_OK);
+    return fd;
+}
+
+static void a_living_members_id_is_not_given_to_another(void **state)
+{
+    (void)state;
+    submit_ok(0, 1);
+    size_t leader = cluster_leader(&c), member = (leader + 1) % 3;
+    uint64_t id = id_of(member);
+    int warnings = atomic_load(&c.nodes[leader].warnings);
+    close(say_hello(leader, HELLO_JOIN, id));
+    WAIT_FOR(atomic_load(&c.nodes[leader].warnings) > warnings, SOON_MS);
+    sleep_ms(1000);
+    assert_true(role_is(member, "voter"));
+    submit_ok(member, 2);
+}
+
 static void
 a_founder_that_was_away_comes_in_without_one_that_is_dead(void **state)
 {
@@ -315,6 +366,63 @@ static void a_change_that_would_leave_no_healthy_quorum_is_refused(void **state)
     cluster_change_soon(&c, other, REPL_REMOVE, c.nodes[dead].name);
     WAIT_FOR(member_count(leader) == 2 && member_count(other) == 2, SOON_MS);
     submit_ok(other, 1);
+}
+
+/* @at: how much of @in was read. */
+static void next_frame(int fd, struct buf *in, size_t *at, struct frame *frame)
+{
+    int n;
+    while ((n = frame_get((struct bytes){in->data + *at, in->size - *at},
+                          frame)) == 0) {
+        ssize_t got = recv(fd, buf_reserve(in, 4096), 4096, 0);
+        assert_true(got > 0);
+        in->size += (size_t)got;
+    }
+    assert_true(n > 0);
+    *at += (size_t)n;
+}
+
+/* All in one piece: a moment later its link would be closed. */
+static void a_member_that_was_removed_orders_nothing_any_more(void **state)
+{
+    (void)state;
+    submit_ok(0, 1);
+    sleep_ms(1000); /* everybody's facts are there */
+    size_t leader = cluster_leader(&c);
+    size_t gone = (leader + 1) % 3, other = (leader + 2) % 3;
+    struct frame remove = {.type = FRAME_CHANGE,
+                           .id = 1,
+                           .change = REPL_REMOVE,
+                           .text = bytes_of_string(c.nodes[gone].name)},
+                 submit = {.type = FRAME_SUBMIT,
+                           .id = 2,
+                           .record = bytes_of_string("no record")},
+                 demote = {.type = FRAME_CHANGE,
+                           .id = 3,
+                           .change = REPL_DEMOTE,
+                           .text = bytes_of_string(c.nodes[other].name)},
+                 answer;
+    struct buf out = {0}, in = {0};
+    frame_put(&out, &remove);
+    frame_put(&out, &submit);
+    frame_put(&out, &demote);
+    int fd = say_hello(leader, HELLO_FORWARD, id_of(gone));
+    assert_int_equal(send(fd, out.data, out.size, MSG_NOSIGNAL), out.size);
+    size_t at = 0;
+    next_frame(fd, &in, &at, &answer);
+    assert_int_equal(answer.type, FRAME_RESULT);
+    assert_int_equal(answer.status, ERR_AGAIN);
+    next_frame(fd, &in, &at, &answer);
+    assert_int_equal(answer.type, FRAME_CHANGED);
+    assert_int_equal(answer.id, demote.id);
+    assert_int_equal(answer.status, ERR_AGAIN);
+    assert_non_null(memmem(answer.text.data, answer.text.size, "no member", 9));
+    next_frame(fd, &in, &at, &answer);
+    assert_int_equal(answer.id, remove.id);
+    assert_int_equal(answer.status, 0);
+    close(fd);
+    buf_deinit(&out);
+    buf_deinit(&in);
 }
 
 static struct {
@@ -545,12 +653,14 @@ int main(void)
         ALONE(a_single_node_grows_into_a_cluster),
         THREE(a_node_that_lost_its_directory_replaces_its_old_self),
         ALONE(a_living_members_name_is_not_given_to_another),
+        THREE(a_living_members_id_is_not_given_to_another),
         ALONE(a_founder_that_was_away_comes_in_without_one_that_is_dead),
         ALONE(an_empty_node_before_two_clusters_waits_and_warns),
         ALONE(nodes_come_in_any_order_and_some_names_resolve_never),
         ALONE(a_standby_takes_the_place_of_a_voter_that_is_away),
         THREE(a_change_that_would_leave_no_healthy_quorum_is_refused),
         THREE(a_demotion_that_has_to_wait_says_that_it_will_be_done),
+        THREE(a_member_that_was_removed_orders_nothing_any_more),
         THREE(a_removed_node_says_so_and_serves_what_it_has),
         THREE(a_leader_is_neither_demoted_nor_removed),
         THREE(without_a_leader_nothing_is_changed),

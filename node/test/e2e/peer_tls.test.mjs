@@ -31,7 +31,7 @@ describe('Nodes that talk TLS', { skip }, () => {
 
     // Everything that the peer port says to @certificate, which speaks after
     // the handshake.
-    const knock = async (node, certificate, localAddress) => {
+    const knock = async (node, certificate, localAddress, words = hello) => {
         const said = [];
         const socket = certificate === 'plain'
             ? net.connect({ host: node.host, port: PORTS.peer, localAddress })
@@ -47,7 +47,7 @@ describe('Nodes that talk TLS', { skip }, () => {
         socket.on('error', () => {});
         const closed = new Promise((resolve) => socket.on('close', resolve));
         socket.on(certificate === 'plain' ? 'connect' : 'secureConnect',
-            () => socket.write(hello));
+            () => socket.write(words));
         const inTime = await Promise.race([closed.then(() => true),
             expiry(15000)]);
         socket.destroy();
@@ -81,6 +81,53 @@ describe('Nodes that talk TLS', { skip }, () => {
             assert.ok(lines >= 1 && lines <= 2, `${lines} lines`);
         }
     }));
+
+    // A whole hello (docs/format.md), and the first 48 bytes of its answer.
+    const RAFT = 1, FORWARD = 2, PROBE = 3, BULK = 4, JOIN = 5;
+    const say = async (node, certificate, words) => {
+        const hello = Buffer.alloc(400);
+        hello.write('HFpeer\0\x01', 0, 'latin1');
+        hello.writeUInt32LE(2, 8);
+        hello.writeUInt32LE(words.channel, 12);
+        words.cluster?.copy(hello, 16);
+        hello.writeBigUInt64LE(words.id ?? 77n, 32);
+        hello.write('n1', 48);
+        hello.write(words.address, 112);
+        hello.writeUInt32LE(99, 384);
+        hello.writeBigUInt64LE(2n ** 63n, 392);
+        const said = await knock(node, certificate, cluster.stranger(2), hello);
+        return said.length === 0 ? null : {
+            code: said.readUInt32LE(12), cluster: said.subarray(16, 32),
+            id: said.readBigUInt64LE(32),
+        };
+    };
+
+    test('take no certificate of the authority for a member\'s',
+        () => ordeal.through(async (leader, [one]) => {
+            const { authority } = cluster;
+            const guest = authority.issue('guest.lab');
+            const { cluster: id } = await say(leader, guest,
+                { channel: PROBE, address: '' });
+            const member = await say(one, guest,
+                { channel: PROBE, address: '' });
+            for (const channel of [RAFT, FORWARD, BULK, JOIN]) {
+                assert.equal(await say(leader, guest,
+                    { channel, cluster: id, address: '' }), null,
+                `channel ${channel} without an address`);
+            }
+            // What it may name proves nothing about a member's id.
+            for (const channel of [RAFT, FORWARD, BULK]) {
+                assert.equal((await say(leader, guest, {
+                    channel, cluster: id, id: member.id,
+                    address: 'guest.lab:7600',
+                })).code, 8, `channel ${channel} as a member`);
+            }
+            for (const channel of [FORWARD, BULK]) {
+                assert.equal((await say(leader, guest,
+                    { channel, cluster: id, address: 'guest.lab:7600' })).code,
+                5, `channel ${channel} as a member of the future`);
+            }
+        }));
 
     // @certificate on a follower that starts: the others have nothing to do
     // with it.
