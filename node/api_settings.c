@@ -4,27 +4,21 @@
  * secret are settings too; no request shows or changes them. See api.h. */
 #include "node/api.h"
 
-#include "node/config_value.h"
+#include "node/retain.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 
-enum { HOUR_S = 3600, DAY_S = 24 * HOUR_S, TIER_COUNT = 3 };
-
-/* A tier's setting. Shorter than @min_s, what gateways kept in their spools
- * would come too late to be counted there. */
 static const struct tier_setting {
     const char *name;    /* of the field */
     const char *buckets; /* for people */
-    uint64_t min_s;
-} tiers[TIER_COUNT] = {
-    {"retain_minute", "minutes", HOUR_S},
-    {"retain_hour", "hours", DAY_S},
-    {"retain_day", "days", 2 * DAY_S},
+} tiers[RETAIN_TIERS] = {
+    {"retain_minute", "minutes"},
+    {"retain_hour", "hours"},
+    {"retain_day", "days"},
 };
 
 struct settings_body {
-    uint64_t retain_s[TIER_COUNT];
+    uint64_t retain_s[RETAIN_TIERS];
     bool confirm;
 };
 
@@ -46,27 +40,8 @@ const struct body_schema settings_schema = {
 
 /* --- the answer ----------------------------------------------------------- */
 
-enum { RETAIN_TEXT_SIZE = 24 };
-
-/* As the flags of holdfast-node are written: "168h". */
-static void retain_format(uint64_t s, char out[RETAIN_TEXT_SIZE])
-{
-    if (s == 0)
-        snprintf(out, RETAIN_TEXT_SIZE, "0");
-    else if (s % HOUR_S == 0)
-        snprintf(out, RETAIN_TEXT_SIZE, "%" PRIu64 "h", s / HOUR_S);
-    else
-        snprintf(out, RETAIN_TEXT_SIZE, "%" PRIu64 "s", s);
-}
-
-static const char *retain_words(uint64_t s, char out[RETAIN_TEXT_SIZE])
-{
-    retain_format(s, out);
-    return s == 0 ? "for ever" : out;
-}
-
 /* False before the cluster is founded. */
-static bool read_retention(struct http_request *rq, uint64_t out[TIER_COUNT])
+static bool read_retention(struct http_request *rq, uint64_t out[RETAIN_TIERS])
 {
     struct roster *r = store_roster(rq->node->store);
     roster_read_lock(r);
@@ -86,12 +61,12 @@ static bool read_retention(struct http_request *rq, uint64_t out[TIER_COUNT])
 
 void api_settings(struct http_request *rq)
 {
-    uint64_t retain_s[TIER_COUNT];
+    uint64_t retain_s[RETAIN_TIERS];
     struct json_out *o = &rq->json;
     if (!read_retention(rq, retain_s))
         return;
     out_object(o);
-    for (size_t i = 0; i < TIER_COUNT; i++) {
+    for (size_t i = 0; i < RETAIN_TIERS; i++) {
         char text[RETAIN_TEXT_SIZE], seconds[32];
         retain_format(retain_s[i], text);
         snprintf(seconds, sizeof seconds, "%s_s", tiers[i].name);
@@ -104,36 +79,19 @@ void api_settings(struct http_request *rq)
 
 /* --- changes -------------------------------------------------------------- */
 
-/* 0 is for ever. */
-static bool is_shorter(uint64_t a, uint64_t b)
-{
-    return a != 0 && (b == 0 || a < b);
-}
-
-static bool refuse(struct http_request *rq, size_t tier, const char *why,
-                   uint64_t least_s)
-{
-    char text[RETAIN_TEXT_SIZE];
-    http_error(rq, 400, "invalid", "%s: %s %s; 0 is for ever", tiers[tier].name,
-               why, retain_words(least_s, text));
-    return false;
-}
-
 /* On failure the refusal is written. */
 static bool may_become(struct http_request *rq, const uint64_t now_s[],
                        const struct settings_body *wish)
 {
     char before[RETAIN_TEXT_SIZE], after[RETAIN_TEXT_SIZE];
-    for (size_t i = 0; i < TIER_COUNT; i++) {
-        uint64_t s = wish->retain_s[i];
-        if (s != now_s[i] && is_shorter(s, tiers[i].min_s))
-            return refuse(rq, i, "must be at least", tiers[i].min_s);
-        if (i > 0 && is_shorter(s, wish->retain_s[i - 1]))
-            return refuse(rq, i, "must be at least as long as the finer tier's",
-                          wish->retain_s[i - 1]);
-    }
-    for (size_t i = 0; i < TIER_COUNT && !wish->confirm; i++) {
-        if (!is_shorter(wish->retain_s[i], now_s[i]))
+    struct errmsg e;
+    for (size_t i = 0; i < RETAIN_TIERS; i++)
+        if (retain_check(wish->retain_s, now_s, i, &e) != 0) {
+            http_error(rq, 400, "invalid", "%s: %s", tiers[i].name, e.text);
+            return false;
+        }
+    for (size_t i = 0; i < RETAIN_TIERS && !wish->confirm; i++) {
+        if (!retain_is_shorter(wish->retain_s[i], now_s[i]))
             continue;
         http_error(rq, 409, "confirm",
                    "%s: from %s to %s, all %s older than that are deleted for "
@@ -166,7 +124,7 @@ static void changed(struct http_request *rq, int status)
 
 void api_settings_change(struct http_request *rq)
 {
-    uint64_t now_s[TIER_COUNT];
+    uint64_t now_s[RETAIN_TIERS];
     struct settings_body wish = {.confirm = false};
     struct body body = {NULL};
     if (!read_retention(rq, now_s))

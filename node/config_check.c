@@ -1,6 +1,7 @@
 #include "node/config_check.h"
 
 #include "node/config_value.h"
+#include "node/retain.h"
 
 #include <assert.h>
 #include <ctype.h>
@@ -167,6 +168,21 @@ static int check_tls(const struct node_config *c, struct errmsg *e)
     return 0;
 }
 
+/* As of a change of the settings that a founding makes of them. */
+static int check_retention(const struct node_config *c, struct errmsg *e)
+{
+    static const char *const flags[RETAIN_TIERS] = {
+        "--retain-minute", "--retain-hour", "--retain-day"};
+    const uint64_t wish_s[RETAIN_TIERS] = {c->retain_minute_s, c->retain_hour_s,
+                                           c->retain_day_s};
+    for (size_t i = 0; i < RETAIN_TIERS; i++) {
+        int rv = retain_check(wish_s, NULL, i, e);
+        if (rv != 0)
+            return errmsg_wrap(e, rv, "%s", flags[i]);
+    }
+    return 0;
+}
+
 int node_config_check(struct node_config *c, struct errmsg *e)
 {
     if (!name_is_fit(c->name))
@@ -182,7 +198,9 @@ int node_config_check(struct node_config *c, struct errmsg *e)
                           "--heartbeat, and at most 60s");
     struct tls_files files;
     bool tls = c->tls_cert != NULL, peer_tls = node_peer_tls(c, &files);
-    int rv = check_zones(c, e);
+    int rv = check_retention(c, e);
+    if (rv == 0)
+        rv = check_zones(c, e);
     if (rv == 0)
         rv = check_cluster(c, e);
     if (rv == 0)

@@ -1,5 +1,6 @@
 /* What the settings of a node must be together: a whole cluster or none, no
- * exposed port without TLS, timers that fit. Messages name the flag. */
+ * exposed port without TLS, timers and retention that fit. Messages name the
+ * flag. */
 #pragma once
 
 #include "node/config.h"

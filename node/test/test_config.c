@@ -88,12 +88,12 @@ static void a_flag_wins_over_its_variable_which_wins_over_the_file(void **state)
     (void)state;
     struct node_config c;
     char path[32];
-    write_file(path, "name: from-file\nzone: z1\nretain_minute: 5m\n");
+    write_file(path, "name: from-file\nzone: z1\nretain_minute: 90m\n");
     setenv("HOLDFAST_NAME", "from-variable", 1);
     assert_int_equal(READ(&c, "--insecure", "--config", path), 0);
     assert_string_equal(c.name, "from-variable");
     assert_string_equal(c.zone, "z1");
-    assert_int_equal(c.retain_minute_s, 300);
+    assert_int_equal(c.retain_minute_s, 5400);
     node_config_deinit(&c);
     assert_int_equal(
         READ(&c, "--insecure", "--config", path, "--name=from-flag"), 0);
@@ -343,6 +343,30 @@ static void durations_and_sizes_overflow_into_an_error(void **state)
                      ERR_INVALID);
 }
 
+static void retention_that_settings_would_refuse_is_refused(void **state)
+{
+    (void)state;
+    struct node_config c;
+    assert_refused(READ(&c, LOOPBACK, "--retain-minute", "59m"),
+                   "--retain-minute: must be at least 1h; 0 is for ever");
+    assert_refused(
+        READ(&c, LOOPBACK, "--retain-minute", "90m", "--retain-hour", "1h"),
+        "--retain-hour: must be at least 24h; 0 is for ever");
+    assert_refused(READ(&c, LOOPBACK, "--retain-hour", "72h", "--retain-day",
+                        "48h", "--retain-minute", "1h"),
+                   "--retain-day: must be at least as long as the finer "
+                   "tier's 72h");
+    assert_refused(READ(&c, LOOPBACK, "--retain-minute", "0"),
+                   "--retain-hour: must be at least as long as the finer "
+                   "tier's for ever");
+    assert_refused(READ(&c, LOOPBACK, "--retain-day", "876001h"),
+                   "--retain-day: must be at most 876000h");
+    assert_int_equal(READ(&c, LOOPBACK, "--retain-minute", "1h",
+                          "--retain-hour", "24h", "--retain-day", "0"),
+                     0);
+    node_config_deinit(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -364,6 +388,7 @@ int main(void)
         cmocka_unit_test(with_tls_any_address_is_bound),
         cmocka_unit_test(peers_have_their_own_files_or_the_common_ones),
         cmocka_unit_test(zones_are_names),
+        cmocka_unit_test(retention_that_settings_would_refuse_is_refused),
         cmocka_unit_test(initial_peers_are_parsed_and_completed),
         cmocka_unit_test(initial_peers_that_cannot_be_are_refused),
         cmocka_unit_test(durations_and_sizes_overflow_into_an_error),
