@@ -80,7 +80,7 @@ static const struct setting {
 #define SPOOL_BYTES_LEAST ((uint64_t)1 << 20)
 #define SPOOL_BYTES_LIMIT ((uint64_t)4 << 30)
 
-enum { OPTION_HELP = 1000, OPTION_VERSION };
+enum { OPTION_HELP = 'h', OPTION_VERSION = 1000 };
 
 static void print_help(void)
 {
@@ -99,7 +99,7 @@ static void print_help(void)
             printf(" (%s)", s->fallback);
         printf(s->defguard != NULL ? " [%s]\n" : "\n", s->defguard);
     }
-    printf("  --help, --version\n\n"
+    printf("  -h, --help; --version\n\n"
            "Every flag is also read from HOLDFAST_<FLAG>, in capitals.\n");
 }
 
@@ -119,6 +119,7 @@ static void build_options(struct option *options, char *letters)
         if (!s->is_switch)
             letters[n++] = ':';
     }
+    letters[n++] = OPTION_HELP;
     letters[n] = '\0';
     options[SETTING_COUNT] =
         (struct option){"help", no_argument, NULL, OPTION_HELP};
@@ -141,7 +142,7 @@ static int read_flags(int argc, char **argv, const char **values,
                       struct errmsg *e)
 {
     struct option options[SETTING_COUNT + 3];
-    char letters[2 * SETTING_COUNT + 1];
+    char letters[2 * SETTING_COUNT + 2];
     build_options(options, letters);
     opterr = 0;
     optind = 1;

@@ -428,7 +428,7 @@ static void help_print(void)
         help_line(left, text);
     }
     help_line("--version", "print the version and exit");
-    help_line("--help", "print this and exit");
+    help_line("-h, --help", "print this and exit");
     printf("\nExit codes: 0 ok, 1 failure, 2 usage or configuration, 75 start "
            "me again.\n");
 }
@@ -457,7 +457,7 @@ int node_config_read(struct node_config *c, int argc, char **argv,
 {
     *c = (struct node_config){.log_format =
                                   isatty(STDERR_FILENO) ? LOG_TEXT : LOG_JSON};
-    if (asked_for(argc, argv, "--help")) {
+    if (asked_for(argc, argv, "--help") || asked_for(argc, argv, "-h")) {
         help_print();
         return 1;
     }

@@ -93,6 +93,11 @@ describe('Flags and files', () => {
         assert.equal(version.code, 0);
         assert.match(version.stdout, /\d+\.\d+\.\d+/);
         const help = await run('holdfast-node', ['--help']);
+        for (const program of ['holdfast-node', 'holdfast-gateway']) {
+            const long = await run(program, ['--help']);
+            assert.deepEqual(await run(program, ['-h']), long);
+            assert.equal(long.code, 0);
+        }
         assert.equal(help.code, 0);
         for (const flag of ['--data-dir', '--initial-peers', '--grpc-bind',
             '--admin-token', '--check-config']) {
