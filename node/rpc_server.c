@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "node/config_value.h"
+#include "node/listen.h"
 
 #include <grpc/grpc_security.h>
 #include <grpc/support/time.h>
@@ -16,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 /* --- other threads -------------------------------------------------------- */
 
@@ -320,6 +322,21 @@ static void *run(void *arg)
 
 /* --- start and stop ------------------------------------------------------- */
 
+/* libgrpc does not tell its callers why: the same is tried once more. */
+static int tell_refused_port(const char *where, struct errmsg *e)
+{
+    char address[LISTEN_ADDRESS_SIZE];
+    int fd = -1;
+    int rv = listen_open(where, &fd, address, e);
+    if (rv != 0)
+        return errmsg_wrap(e, rv, "--grpc-bind");
+    close(fd);
+    return errmsg_set(e, ERR_IO,
+                      "--grpc-bind %s: cannot listen there; try "
+                      "again",
+                      where);
+}
+
 static int bind_port(struct rpc_server *g, struct errmsg *e)
 {
     const struct node_config *config = g->node->config;
@@ -331,10 +348,7 @@ static int bind_port(struct rpc_server *g, struct errmsg *e)
     int port = grpc_server_add_http2_port(g->core, where, credentials);
     grpc_server_credentials_release(credentials);
     if (port == 0)
-        return errmsg_set(e, ERR_IO,
-                          "--grpc-bind %s: cannot listen there; is the port "
-                          "taken?",
-                          where);
+        return tell_refused_port(where, e);
     struct address bound;
     int rv = address_parse(where, -1, true, &bound, e);
     if (rv != 0)

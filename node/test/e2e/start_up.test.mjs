@@ -36,6 +36,7 @@ async function refuses(args, code, ...patterns) {
     assert.equal(result.code, code, result.stderr);
     for (const pattern of patterns) assert.match(result.stderr, pattern);
     assert.doesNotMatch(result.stdout, /^ready/m);
+    return result;
 }
 
 describe('Flags and files', () => {
@@ -107,10 +108,16 @@ describe('Flags and files', () => {
 
     test('a port that is taken is named', async () => {
         await withCluster({ label: 'port', size: 1 }, async (cluster) => {
-            const [{ http }] = cluster.nodes;
-            await refuses([...LOOPBACK, '--data-dir',
-                path.join(directory, 'port'), '--http-bind', http], 2,
-            new RegExp(http.replaceAll('.', '\\.')));
+            const [{ http, grpc }] = cluster.nodes;
+            const flags = [...LOOPBACK, '--log-format', 'text', '--data-dir',
+                path.join(directory, 'port')];
+            await refuses([...flags, '--http-bind', http], 2,
+                new RegExp(http.replaceAll('.', '\\.')));
+            const { stderr } = await refuses([...flags, '--grpc-bind', grpc], 2,
+                new RegExp(`--grpc-bind: ${grpc}: cannot listen: Address already in use`));
+            assert.doesNotMatch(stderr, /No address|chttp2/);
+            await refuses([...flags, '--insecure', '--grpc-bind', '192.0.2.1:1'], 2,
+                /--grpc-bind: 192\.0\.2\.1:1: cannot listen: Cannot assign/);
         });
     });
 });
