@@ -16,7 +16,63 @@ enum {
 static const char name_format[] = "%016llx-%016llx.spool";
 enum { NAME_LENGTH = 16 + 1 + 16 + 6 };
 
+/* False: not the name of a segment. */
+static bool name_parse(const char *name, unsigned long long *session,
+                       unsigned long long *first)
+{
+    char again[NAME_LENGTH + 1];
+    if (strlen(name) != NAME_LENGTH ||
+        sscanf(name, "%16llx-%16llx", session, first) != 2)
+        return false;
+    snprintf(again, sizeof again, name_format, *session, *first);
+    return strcmp(name, again) == 0;
+}
+
 /* --- opening -------------------------------------------------------------- */
+
+/* What an agent may leave before its first record is on the disk, and the root
+ * of a fresh file system. Others have files of these names too: they make no
+ * spool. */
+static bool is_expected(const char *name)
+{
+    static const char *const names[] = {".",    "..",      "lost+found",
+                                        "lock", "session", "session.tmp"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    return false;
+}
+
+/* Nobody's files are to be mixed with ours because of a wrong path. A spool is
+ * there if a note of its owner or a segment is. */
+static int refuse_strange(const struct spool_dir *d, struct errmsg *e)
+{
+    unsigned long long session, first;
+    struct spool_owner owner;
+    int rv = spool_owner_read(d->path, &owner, e);
+    if (rv != ERR_NOTFOUND && rv != ERR_CORRUPT)
+        return 0; /* take_owner judges it */
+    DIR *entries = opendir(d->path);
+    if (entries == NULL)
+        return errmsg_set(e, ERR_IO,
+                          "--spool-dir %.120s cannot be read: %s; give the "
+                          "agent a directory of its own",
+                          d->path, strerror(errno));
+    char strange[64] = "";
+    bool spool = false;
+    for (const struct dirent *entry; (entry = readdir(entries)) != NULL;)
+        if (name_parse(entry->d_name, &session, &first))
+            spool = true;
+        else if (!is_expected(entry->d_name))
+            snprintf(strange, sizeof strange, "%.60s", entry->d_name);
+    closedir(entries);
+    if (spool || strange[0] == '\0')
+        return 0;
+    return errmsg_set(e, ERR_FOREIGN,
+                      "--spool-dir %.120s holds other files (%s) and no spool: "
+                      "give the agent a directory of its own",
+                      d->path, strange);
+}
 
 /* Kept until the process ends, however it does. */
 static int take_lock(struct spool_dir *d, struct errmsg *e)
@@ -75,6 +131,8 @@ int spool_dir_open(struct spool_dir *d, const char *path, uint64_t bytes_max,
     int rv = durable_make_directory(path, e);
     if (rv != 0)
         rv = errmsg_wrap(e, rv, "--spool-dir");
+    if (rv == 0)
+        rv = refuse_strange(d, e);
     if (rv == 0)
         rv = take_lock(d, e);
     if (rv == 0)
@@ -175,13 +233,8 @@ static int by_first(const void *a, const void *b)
 static int take_name(struct spool_dir *d, const char *name)
 {
     unsigned long long session, first;
-    char again[NAME_LENGTH + 1];
-    if (strlen(name) != NAME_LENGTH ||
-        sscanf(name, "%16llx-%16llx", &session, &first) != 2)
+    if (!name_parse(name, &session, &first))
         return 0;
-    snprintf(again, sizeof again, name_format, session, first);
-    if (strcmp(name, again) != 0)
-        return 0; /* not a name of ours */
     if (session == d->owner.session)
         return segment_add(d, first, 0);
     char path[DURABLE_PATH_SIZE];

@@ -28,8 +28,9 @@ struct spool_dir {
 };
 
 /* Makes the directory if need be, and locks it. The message says what to do.
- * ERR_EXISTS: another agent uses it. ERR_FOREIGN: it is another gateway's.
- * ERR_NEWER, ERR_INVALID, ERR_NOSPACE, ERR_IO. */
+ * ERR_EXISTS: another agent uses it. ERR_FOREIGN: it is another gateway's,
+ * or holds other files and no spool: nothing was written there. ERR_NEWER,
+ * ERR_INVALID, ERR_NOSPACE, ERR_IO. */
 NODISCARD int spool_dir_open(struct spool_dir *d, const char *path,
                              uint64_t bytes_max, const char *gateway_id,
                              const uint8_t machine[MACHINE_HASH_SIZE],

@@ -377,6 +377,57 @@ static void what_others_put_there_stays(void **state)
     assert_true(durable_exists(stray));
 }
 
+static void put_file(const char *name)
+{
+    char file[96];
+    snprintf(file, sizeof file, "%s/%s", path, name);
+    int fd = open(file, O_CREAT | O_WRONLY, 0600);
+    assert_true(fd >= 0);
+    close(fd);
+}
+
+static void remove_file(const char *name)
+{
+    char file[96];
+    snprintf(file, sizeof file, "%s/%s", path, name);
+    assert_int_equal(unlink(file), 0);
+}
+
+static void a_directory_of_others_is_refused_and_not_touched(void **state)
+{
+    static const char *const names[] = {"raft", "notes.txt",
+                                        "0000000000000007-1.spool"};
+    char file[96];
+    uint64_t session;
+    (void)state;
+    snprintf(file, sizeof file, "%s/lock", path);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        spool_dir_close(&dir);
+        remove_file("lock");
+        put_file(names[i]);
+        put_file("session"); /* no note of ours */
+        assert_int_equal(reopen(&session), ERR_FOREIGN);
+        assert_non_null(strstr(error.text, names[i]));
+        assert_false(durable_exists(file));
+        remove_file(names[i]);
+        remove_file("session");
+        assert_int_equal(reopen(&session), 0);
+    }
+}
+
+static void what_an_agent_left_before_its_first_record_is_ours(void **state)
+{
+    uint64_t session;
+    (void)state;
+    put_file("session.tmp");
+    put_file("session");
+    assert_int_equal(reopen(&session), 0); /* with the lock */
+    remove_file("session");
+    put_file("0000000000000007-0000000000000001.spool");
+    put_file("notes.txt");
+    assert_int_equal(reopen(&session), 0);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, fresh, clean)
@@ -396,6 +447,8 @@ int main(void)
         CASE(a_copy_on_another_machine_begins_anew),
         CASE(a_directory_that_cannot_be_made_is_named),
         CASE(what_others_put_there_stays),
+        CASE(a_directory_of_others_is_refused_and_not_touched),
+        CASE(what_an_agent_left_before_its_first_record_is_ours),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -112,13 +112,19 @@ test('two agents with one directory: the second is refused', async () => {
     assert.match(second.output, /is used by another agent/);
 });
 
-test('the directory of another gateway, or none at all, is refused', async () => {
+test('the directory of another gateway, of a node, or none at all, is refused', async () => {
     start();
     await until('reports', () => core.batches.length > 1);
     await agent.stop();
     start('--gateway-id', 'another');
     assert.equal(await agent.ended, 2);
     assert.match(agent.output, /belongs to the gateway/);
+    spool = path.join(folder, 'data'); // of a node that is stopped
+    fs.mkdirSync(path.join(spool, 'raft'), { recursive: true });
+    fs.writeFileSync(path.join(spool, 'lock'), '');
+    start();
+    assert.equal(await agent.ended, 2);
+    assert.match(agent.output, /holds other files \(raft\) and no spool/);
     spool = '/proc/spool';
     start();
     assert.equal(await agent.ended, 2);
