@@ -64,8 +64,12 @@ static void tell_look(struct agent *a, int rv, const struct errmsg *e)
         log_info("interface", "%s is there, %zu peers", a->config.ifname,
                  a->interface.peer_count);
     else
-        log_warn("interface", "%s cannot be read: %s", a->config.ifname,
-                 e->text);
+        log_warn("interface", "%s cannot be read: %s%s", a->config.ifname,
+                 e->text,
+                 rv == ERR_NOTFOUND
+                     ? "; no userspace WireGuard has this name (--ifname), and "
+                       "kernel interfaces cannot be read yet"
+                     : "");
     a->last_error = rv;
 }
 

@@ -85,6 +85,7 @@ test('a socket made anew counts every peer from zero', async () => {
     wg.close();
     await until('somebody looked at nothing',
         () => agent.output.includes('cannot be read'));
+    assert.match(agent.output, /no userspace WireGuard has this name.*kernel interfaces cannot/);
     wg.peers.set('a', { tx: 3000, rx: 3000 });
     await wg.open();
     await until('from zero', () => one.batches.some(
