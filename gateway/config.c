@@ -35,7 +35,9 @@ static const struct setting {
     bool is_switch; /* takes no value; in the environment "true" or 1 */
 } settings[SETTING_COUNT] = {
     [SETTING_TOKEN] = {"token", "DEFGUARD_TOKEN", NULL,
-                       "the location's gateway token", 't', false},
+                       "the location's gateway token; ps shows it: better the "
+                       "variable",
+                       't', false},
     [SETTING_GRPC_URL] = {"grpc-url", "DEFGUARD_GRPC_URL", NULL,
                           "core nodes: https://host:port (or http:// without "
                           "TLS), comma-separated",
@@ -84,7 +86,7 @@ enum { OPTION_HELP = 'h', OPTION_VERSION = 1000 };
 
 static void print_help(void)
 {
-    printf("usage: holdfast-gateway --observe --userspace --token TOKEN "
+    printf("usage: DEFGUARD_TOKEN=TOKEN holdfast-gateway --observe --userspace "
            "--grpc-url URL[,URL…]\n\n"
            "Reports what each peer of a WireGuard interface moved to a "
            "Holdfast cluster.\n\n");
