@@ -78,7 +78,7 @@ static void choose_view(struct doctor *d)
 {
     for (size_t i = 0; i < d->cluster.count; i++) {
         const struct question *q = &d->cluster.questions[i];
-        if (!question_ok(q) || !json_is_object(q->json))
+        if (!doctor_is_member(q))
             continue;
         if (d->view == NULL || view_bool(cluster_self(q->json), "leader"))
             d->view = q->json;
@@ -97,6 +97,7 @@ static void examine(struct doctor *d)
     survey_ask(d->ctl, &d->cluster, "GET", "/api/v1/cluster");
     survey_ask(d->ctl, &d->metrics, "GET", "/metrics");
     choose_view(d);
+    doctor_check_removed(d);
     doctor_check_endpoints(d);
     if (d->view != NULL)
         for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)

@@ -10,8 +10,8 @@ struct doctor {
     struct ctl *ctl;       /* borrowed */
     struct survey cluster; /* GET /api/v1/cluster of each endpoint */
     struct survey metrics; /* GET /metrics, the same order */
-    const json_t *view;    /* the leader's answer, or the first one; NULL when
-                              nobody answered; borrowed from cluster */
+    const json_t *view;    /* the leader's answer, or a member's; NULL when no
+                              member answered; borrowed from cluster */
     json_t *findings;      /* owned: {check, state, text, advice} */
     bool failed;
 };
@@ -21,7 +21,12 @@ void doctor_add(struct doctor *d, const char *check, enum finding state,
                 const char *advice, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 
-/* In the order in which they are shown; all but the first need d->view. */
+/* An answer of a node that has not been removed: what a removed one says of the
+ * cluster is no longer so. */
+bool doctor_is_member(const struct question *q);
+
+/* In the order in which they are shown; all but the first two need d->view. */
+void doctor_check_removed(struct doctor *d);
 void doctor_check_endpoints(struct doctor *d);
 void doctor_check_cluster(struct doctor *d);
 void doctor_check_leader(struct doctor *d);

@@ -17,6 +17,26 @@ enum {
 #define FOR_EACH_NODE(d, i, node)                                              \
     json_array_foreach(json_object_get((d)->view, "nodes"), i, node)
 
+bool doctor_is_member(const struct question *q)
+{
+    return question_ok(q) && json_is_object(q->json) &&
+           strcmp(view_text(q->json, "state"), "removed") != 0;
+}
+
+void doctor_check_removed(struct doctor *d)
+{
+    for (size_t i = 0; i < d->cluster.count; i++) {
+        const struct question *q = &d->cluster.questions[i];
+        if (question_ok(q) &&
+            strcmp(view_text(q->json, "state"), "removed") == 0)
+            doctor_add(d, "roles", FINDING_FAIL,
+                       "stop it; to come back it joins anew, with an empty "
+                       "data directory",
+                       "%s was removed from the cluster and still runs",
+                       view_text(q->json, "node"));
+    }
+}
+
 void doctor_check_endpoints(struct doctor *d)
 {
     size_t answered = 0, i;
@@ -90,7 +110,7 @@ void doctor_check_leader(struct doctor *d)
     for (size_t i = 0; i < d->cluster.count; i++) {
         const struct question *q = &d->cluster.questions[i];
         const char *other = view_text(q->json, "leader");
-        if (!question_ok(q) || strcmp(other, leader) == 0)
+        if (!doctor_is_member(q) || strcmp(other, leader) == 0)
             continue;
         agree = false;
         doctor_add(d, "leader", FINDING_FAIL,
@@ -160,15 +180,6 @@ void doctor_check_states(struct doctor *d)
                        "if it stays so for minutes, its log says why",
                        "%s is on its way in (%s)", name,
                        view_text(node, "role"));
-    }
-    for (i = 0; i < d->cluster.count; i++) {
-        const json_t *answer = d->cluster.questions[i].json;
-        if (question_ok(&d->cluster.questions[i]) &&
-            strcmp(view_text(answer, "state"), "removed") == 0)
-            doctor_add(d, "roles", FINDING_WARN,
-                       "stop it, or empty its data directory and start it",
-                       "%s was removed from the cluster and still runs",
-                       view_text(answer, "node"));
     }
 }
 

@@ -463,6 +463,26 @@ describe('holdfastctl doctor', () => {
             /peer expires in 3\.0 days/);
     });
 
+    test('tells a removed node to stop, and nothing of a lost leader',
+        async () => {
+            const removed = {
+                'GET /api/v1/cluster': cluster('c', three.slice(0, 2), {
+                    state: 'removed', has_leader: false, leader: null,
+                }),
+            };
+            const list = await threeNodes({ c: removed });
+            const alone = await doctor([list[2]]);
+            assert.equal(alone.code, 1);
+            assert.deepEqual(alone.json.findings.map((f) => f.check),
+                ['roles', 'endpoints']);
+            assert.match(found(alone, 'roles', 'fail'), /^c was removed/);
+            assert.match(alone.json.findings[0].advice,
+                /stop it; .*empty data directory/);
+            const among = await doctor(list.reverse());
+            assert.match(found(among, 'roles', 'fail'), /^c was removed/);
+            assert.match(found(among, 'leader', 'ok'), /^a, in term 3/);
+        });
+
     test('says so when nobody is there', async () => {
         const answer = await ctl(['doctor', '-w', 'json', '--cluster'],
             { endpoints: [NOBODY] });
