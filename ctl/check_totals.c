@@ -34,6 +34,9 @@ enum { WINDOW_COUNT = 2 };
 
 struct check {
     struct ctl *ctl;
+    struct survey survey;             /* of all endpoints: who is there */
+    const char *nodes[ENDPOINTS_MAX]; /* those that are; borrowed from ctl */
+    size_t node_count;
     json_t *locations; /* owned */
     struct window windows[WINDOW_COUNT];
     json_t *findings;                  /* owned */
@@ -255,8 +258,8 @@ static int check_file(struct check *c, const char *path, struct errmsg *e)
     if (rv == 0)
         rv = ledger_read(path, &devices, &file, e);
     if (rv == 0)
-        rv = ledger_compare(&devices, &file, "cluster and file",
-                            c->ctl->client.endpoints[0], c->findings, e);
+        rv = ledger_compare(&devices, &file, "cluster and file", c->nodes[0],
+                            c->findings, e);
     ledger_deinit(&devices);
     ledger_deinit(&file);
     return rv;
@@ -277,7 +280,7 @@ static int kept_from(struct check *c, const char *tier, uint64_t *out,
     json_t *answer = NULL;
     snprintf(path, sizeof path, "/api/v1/overview?resolution=%s&points=0",
              tier);
-    int rv = ask(c, c->ctl->client.endpoints[0], path, &answer, e);
+    int rv = ask(c, c->nodes[0], path, &answer, e);
     *out = 0;
     (void)view_uint(answer, "kept_from", out);
     json_decref(answer);
@@ -338,12 +341,11 @@ static void forget(struct check *c)
 
 static int check_all(struct check *c, struct errmsg *e)
 {
-    const struct client *client = &c->ctl->client;
     int rv = 0;
-    for (size_t n = 0; n < client->endpoint_count; n++)
+    for (size_t n = 0; n < c->node_count; n++)
         for (size_t i = 0; i < WINDOW_COUNT && rv == 0; i++)
             if (c->windows[i].from_s < c->windows[i].to_s)
-                rv = check_window(c, client->endpoints[n], i, e);
+                rv = check_window(c, c->nodes[n], i, e);
     if (rv == 0 && ctl_has(c->ctl, FLAG_EXPECT))
         rv = check_file(c, c->ctl->values[FLAG_EXPECT], e);
     return rv;
@@ -364,6 +366,20 @@ static int check_until_calm(struct check *c, struct errmsg *e)
             break;
     }
     return rv;
+}
+
+/* Who does not answer is told of, and the others are compared. */
+static int find_nodes(struct check *c, struct errmsg *e)
+{
+    struct survey *s = &c->survey;
+    int rv = survey_find_members(c->ctl, s, e);
+    if (rv != 0)
+        return rv;
+    survey_ask(c->ctl, s, "GET", "/api/v1/network");
+    for (size_t i = 0; i < s->count; i++)
+        if (question_ok(&s->questions[i]))
+            c->nodes[c->node_count++] = s->questions[i].endpoint;
+    return c->node_count > 0 ? 0 : question_fail(&s->questions[0], e);
 }
 
 static int find_locations(struct check *c, struct errmsg *e)
@@ -420,55 +436,94 @@ static int print_findings(const struct check *c, struct errmsg *e)
     return rv;
 }
 
-static int print(const struct check *c, size_t unasked, struct errmsg *e)
+static bool all_asked(const struct check *c)
+{
+    return c->node_count == c->survey.count &&
+           json_array_size(c->survey.unasked) == 0;
+}
+
+static int print_json(const struct check *c, struct errmsg *e)
 {
     size_t off = json_array_size(c->findings);
+    json_t *failed = json_array();
+    for (size_t i = 0; i < c->survey.count; i++) {
+        const struct question *q = &c->survey.questions[i];
+        if (!question_ok(q))
+            json_array_append_new(failed,
+                                  json_pack("{s:s,s:s}", "endpoint",
+                                            q->endpoint, "error", q->error));
+    }
+    return ctl_print_json(
+        json_pack("{s:b,s:I,s:I,s:I,s:o,s:I,s:I,s:O}", "exact",
+                  off == 0 && all_asked(c), "rows", (json_int_t)c->rows,
+                  "nodes", (json_int_t)c->node_count, "unasked",
+                  (json_int_t)json_array_size(c->survey.unasked), "failed",
+                  failed, "applied_from", (json_int_t)c->index_min,
+                  "applied_to", (json_int_t)c->index_max, "off", c->findings),
+        e);
+}
+
+static void print_missing(const struct check *c)
+{
+    size_t i;
+    json_t *name;
+    if (all_asked(c))
+        return;
+    puts("Not all could be asked:");
+    for (i = 0; i < c->survey.count; i++) {
+        const struct question *q = &c->survey.questions[i];
+        if (question_ok(q))
+            continue;
+        printf("  %s: ", q->endpoint);
+        text_put(stdout, q->error);
+        putchar('\n');
+    }
+    json_array_foreach(c->survey.unasked, i, name)
+    {
+        fputs("  ", stdout);
+        text_put(stdout, json_string_value(name));
+        puts(": list its HTTP address in --endpoints");
+    }
+}
+
+static int print(const struct check *c, struct errmsg *e)
+{
+    size_t off = json_array_size(c->findings);
+    int rv = 0;
     if (c->ctl->output == OUTPUT_JSON)
-        return ctl_print_json(
-            json_pack("{s:b,s:I,s:I,s:I,s:I,s:I,s:O}", "exact",
-                      off == 0 && unasked == 0, "rows", (json_int_t)c->rows,
-                      "nodes", (json_int_t)c->ctl->client.endpoint_count,
-                      "unasked", (json_int_t)unasked, "applied_from",
-                      (json_int_t)c->index_min, "applied_to",
-                      (json_int_t)c->index_max, "off", c->findings),
-            e);
+        return print_json(c, e);
     if (off > 0) {
-        int rv = print_findings(c, e);
+        rv = print_findings(c, e);
         printf("\n%zu sums are off%s\n", off,
                c->index_min == c->index_max
                    ? ": keep all data directories as they are, and report it."
                    : "; but reports came in meanwhile: ask again with a --to "
                      "that is some minutes past.");
-        return rv;
+    } else {
+        printf("exact: %zu sums of devices, gateways and locations, on %zu "
+               "node%s, at log index %" PRIu64 "\n",
+               c->rows, c->node_count, c->node_count == 1 ? "" : "s",
+               c->index_max);
     }
-    printf("exact: %zu sums of devices, gateways and locations, on %zu node%s, "
-           "at log index %" PRIu64 "\n",
-           c->rows, c->ctl->client.endpoint_count,
-           c->ctl->client.endpoint_count == 1 ? "" : "s", c->index_max);
-    if (unasked > 0)
-        printf("but %zu members were not asked: list their HTTP addresses in "
-               "--endpoints\n",
-               unasked);
-    return 0;
+    print_missing(c);
+    return rv;
 }
 
 int run_check_totals(struct ctl *ctl, struct errmsg *e)
 {
     struct check c = {.ctl = ctl, .findings = json_array()};
-    struct survey s = {0};
-    int rv = survey_find_members(ctl, &s, e);
-    size_t unasked = json_array_size(s.unasked);
+    int rv = find_nodes(&c, e);
     if (rv == 0)
         rv = find_locations(&c, e);
     if (rv == 0)
         rv = check_until_calm(&c, e);
     if (rv == 0)
-        rv = print(&c, unasked, e);
-    if (rv == 0 && (json_array_size(c.findings) > 0 || unasked > 0))
+        rv = print(&c, e);
+    if (rv == 0 && (json_array_size(c.findings) > 0 || !all_asked(&c)))
         rv = CTL_FAILED;
     forget(&c);
     json_decref(c.findings);
     json_decref(c.locations);
-    survey_deinit(&s);
+    survey_deinit(&c.survey);
     return rv;
 }

@@ -583,6 +583,28 @@ describe('holdfastctl check totals', () => {
         assert.match(told.stdout, /^exact: 12 sums .* on 2 nodes/);
     });
 
+    test('goes on without a node that is down, and names it', async () => {
+        const a = await node();
+        // The first of all, and not the first.
+        for (const endpoints of [[NOBODY, a.url], [a.url, NOBODY]]) {
+            const told = await ctl(['check', 'totals'], { endpoints });
+            assert.equal(told.code, 1);
+            assert.equal(told.stderr, '');
+            assert.match(told.stdout, /^exact: 12 sums .* on 1 node, /);
+            assert.match(told.stdout,
+                /Not all could be asked:\n {2}http.*:1: Connection refused/);
+        }
+        const { json } = await ctl(['check', 'totals', '-w', 'json'],
+            { endpoints: [a.url, NOBODY] });
+        assert.equal(json.exact, false);
+        assert.equal(json.nodes, 1);
+        assert.deepEqual(json.failed,
+            [{ endpoint: NOBODY, error: 'Connection refused' }]);
+        const nobody = await ctl(['check', 'totals'], { endpoints: [NOBODY] });
+        assert.equal(nobody.code, 1);
+        assert.match(nobody.stderr, /Connection refused/);
+    });
+
     test('names a byte that one device has too much', async () => {
         const liar = await node((series, query) => {
             if (query.get('gateway') === '5' &&
