@@ -13,12 +13,29 @@
 
 enum { LOOK_EVERY_MS = 1000 };
 
+/* Who founded its cluster without --initial-peers has the address localhost:0
+ * in it, for good: nobody can dial that. */
+static bool is_alone(const json_t *cluster)
+{
+    const char *address = view_text(cluster_self(cluster), "address");
+    const char *colon = strrchr(address, ':');
+    return colon != NULL && strcmp(colon, ":0") == 0;
+}
+
 /* A name or address that a member has already is a mistake to be told now. */
 static int check(const json_t *cluster, const struct repl_peer *n,
                  struct errmsg *e)
 {
     size_t i;
     json_t *node;
+    if (is_alone(cluster))
+        return errmsg_set(e, ERR_DENIED,
+                          "%s is a cluster of one, without --initial-peers: no "
+                          "other node can dial it. To make one of it that "
+                          "others can join: snapshot save FILE, stop it, "
+                          "snapshot restore FILE --data-dir EMPTY --member "
+                          "NAME=HOST:7600",
+                          view_text(cluster, "node"));
     json_array_foreach(json_object_get(cluster, "nodes"), i, node)
     {
         const char *name = view_text(node, "name");

@@ -228,6 +228,20 @@ describe('holdfastctl member, leader and drain', () => {
                 /waiting for its knock.*\n.*knocking.*\n.*fetching/);
         });
 
+    test('add refuses where the node is one that nobody can dial', async () => {
+        const a = await fake({
+            'GET /api/v1/cluster': cluster('a',
+                [member('a', { address: 'localhost:0' })]),
+        });
+        const answer = await ctl(
+            ['member', 'add', 'b=b.example:7600', '--wait', '1s'],
+            { endpoints: [a.url] });
+        assert.equal(answer.code, 1);
+        assert.equal(answer.stdout, '');
+        assert.match(answer.stderr, /a is a cluster of one.*no other node can dial/);
+        assert.match(answer.stderr, /snapshot restore FILE .*--member NAME=HOST:7600\n/);
+    });
+
     test('add gives up, and refuses a name or address in use', async () => {
         const knocker = member('x;\u001b[2J', { role: 'joining' });
         const a = await fake({
