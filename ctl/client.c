@@ -22,20 +22,30 @@ void client_deinit(struct client *c)
     *c = (struct client){0};
 }
 
+/* Behind the host: an IPv6 address has colons within its brackets. */
+static bool has_port(const char *address)
+{
+    const char *bracket = strchr(address, ']');
+    return strchr(bracket != NULL ? bracket : address, ':') != NULL;
+}
+
 int client_add_endpoint(struct client *c, const char *address, struct errmsg *e)
 {
     char text[URL_LENGTH_MAX + 1];
     bool has_scheme = strncmp(address, "http://", 7) == 0 ||
                       strncmp(address, "https://", 8) == 0;
-    int n = snprintf(text, sizeof text, "%s%s", has_scheme ? "" : "http://",
-                     address);
+    size_t length = strlen(address);
+    while (length > 0 && address[length - 1] == '/')
+        length--;
+    /* A URL without a port means that of its scheme, perhaps of a proxy. */
+    int n = snprintf(text, sizeof text, "%s%.*s%s", has_scheme ? "" : "http://",
+                     (int)length, address,
+                     has_scheme || has_port(address) ? "" : ":8000");
     if (n < 0 || (size_t)n >= sizeof text)
         return errmsg_set(e, ERR_INVALID,
                           "--endpoints: an address is longer than %d "
                           "characters",
                           URL_LENGTH_MAX);
-    while (n > 0 && text[n - 1] == '/')
-        text[--n] = '\0';
     const char *host = strstr(text, "://");
     if (host == NULL || host[3] == '\0' || strpbrk(host + 3, "/ @?#") != NULL)
         return errmsg_set(e, ERR_INVALID,
@@ -185,17 +195,30 @@ static void refuse(struct question *q)
 }
 
 /* What operators meet every day, in few words; curl's own ones otherwise. */
-static void explain(CURL *easy, CURLcode result, const char *text, char *out,
-                    size_t size)
+static void explain(CURL *easy, CURLcode result, const char *text,
+                    struct question *q)
 {
+    char *out = q->error;
+    size_t size = sizeof q->error;
     long error = 0;
     curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &error);
+    if (result == CURLE_COULDNT_CONNECT)
+        q->hint = "is holdfast-node running there, and is this its --http-bind "
+                  "address, port 8000 by default?";
     if (result == CURLE_COULDNT_CONNECT && error != 0)
         snprintf(out, size, "%s", strerror((int)error));
     else if (result == CURLE_OPERATION_TIMEDOUT)
         snprintf(out, size, "no answer in time");
     else if (result == CURLE_COULDNT_RESOLVE_HOST)
         snprintf(out, size, "the host name does not resolve");
+    else if (result == CURLE_SSL_CONNECT_ERROR &&
+             strstr(text, "wrong version number") != NULL)
+        snprintf(out, size,
+                 "it speaks no TLS there: http:// instead of https://?");
+    else if (result == CURLE_UNSUPPORTED_PROTOCOL)
+        snprintf(out, size,
+                 "that is not the HTTP port, 8000 by default; or it wants "
+                 "https:// instead of http://");
     else if (result == CURLE_PEER_FAILED_VERIFICATION)
         snprintf(out, size,
                  "%s; --cacert FILE (or HOLDFASTCTL_CACERT) names the CA that "
@@ -217,7 +240,7 @@ static void transfer_end(struct transfer *t, CURLcode result)
         curl_easy_getinfo(t->easy, CURLINFO_CONNECT_TIME_T, &took_us);
         q->status = 0;
         q->unsent = took_us == 0;
-        explain(t->easy, result, t->error, q->error, sizeof q->error);
+        explain(t->easy, result, t->error, q);
         return;
     }
     buf_put_u8(&q->text, '\0');
@@ -299,7 +322,9 @@ int question_fail(const struct question *q, struct errmsg *e)
                : q->status == 409 ? ERR_DENIED
                : q->status == 503 ? ERR_AGAIN
                                   : ERR_IO;
-    return errmsg_set(e, code, "%s: %s", q->endpoint, q->error);
+    return errmsg_set(e, code, "%s: %s%s%s", q->endpoint, q->error,
+                      q->hint != NULL ? "; " : "",
+                      q->hint != NULL ? q->hint : "");
 }
 
 /* --- any node ------------------------------------------------------------- */
@@ -432,7 +457,7 @@ int client_download(const struct client *c, const struct download *d,
     CURLcode result = curl_easy_perform(r.easy);
     curl_easy_getinfo(r.easy, CURLINFO_RESPONSE_CODE, &q.status);
     if (result != CURLE_OK) {
-        explain(r.easy, result, error, q.error, sizeof q.error);
+        explain(r.easy, result, error, &q);
         rv = question_fail(&q, e);
     } else if (q.status != 200) {
         q.json =

@@ -25,7 +25,8 @@ struct client {
 
 void client_deinit(struct client *c);
 
-/* Splits and checks a comma list of addresses: "host:port" stands for http. */
+/* Splits and checks a comma list of addresses: "host:port" stands for http,
+ * "host" for http at port 8000. */
 NODISCARD int client_set_endpoints(struct client *c, const char *list,
                                    struct errmsg *e);
 /* One more, owned by @c; ERR_LIMIT, ERR_NOMEM. */
@@ -41,10 +42,11 @@ struct question {
     long status; /* of HTTP; 0: none came */
     bool unsent; /* no connection: certainly not done */
     double took_ms;
-    struct buf text; /* owned, NUL-terminated beyond its size */
-    json_t *json;    /* owned; NULL: it was none */
-    char error[256]; /* "" after a 2xx; otherwise what went wrong */
-    char code[32];   /* of the API's error, or "" */
+    struct buf text;  /* owned, NUL-terminated beyond its size */
+    json_t *json;     /* owned; NULL: it was none */
+    char error[256];  /* "" after a 2xx; otherwise what went wrong */
+    const char *hint; /* what to look at, or NULL; borrowed: lives for ever */
+    char code[32];    /* of the API's error, or "" */
 };
 
 static inline bool question_ok(const struct question *q)

@@ -170,10 +170,15 @@ static void endpoints_are_checked(void **state)
     struct errmsg e = {0};
     (void)state;
     assert_int_equal(
-        client_set_endpoints(&c, "a:8000, https://[::1]:8001/", &e), 0);
-    assert_int_equal(c.endpoint_count, 2);
+        client_set_endpoints(
+            &c, "a:8000, https://[::1]:8001/,10.0.0.7/,[::1],https://b", &e),
+        0);
+    assert_int_equal(c.endpoint_count, 5);
     assert_string_equal(c.endpoints[0], "http://a:8000");
     assert_string_equal(c.endpoints[1], "https://[::1]:8001");
+    assert_string_equal(c.endpoints[2], "http://10.0.0.7:8000");
+    assert_string_equal(c.endpoints[3], "http://[::1]:8000");
+    assert_string_equal(c.endpoints[4], "https://b");
     client_deinit(&c);
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         assert_int_equal(client_set_endpoints(&c, wrong[i], &e), ERR_INVALID);

@@ -2,7 +2,9 @@
 // answers, and its exit codes.
 import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
+import { once } from 'node:events';
 import fs from 'node:fs';
+import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { after, describe, test } from 'node:test';
@@ -159,6 +161,40 @@ describe('holdfastctl asks another node', () => {
         const foreign = await ctl(['token', 'list'], { endpoints: [web.url] });
         assert.equal(foreign.code, 1);
         assert.match(foreign.stderr, /is this a Holdfast node/);
+    });
+});
+
+describe('holdfastctl at a wrong address', () => {
+    const list = (endpoint) => ctl(['token', 'list'],
+        { endpoints: [endpoint] });
+
+    test('says what to look at where the connection is refused', async () => {
+        const copy = ['snapshot', 'save', path.join(directory, 'none')];
+        for (const answer of [await list(NOBODY),
+            await ctl(copy, { endpoints: [NOBODY] })]) {
+            assert.equal(answer.code, 1);
+            assert.match(answer.stderr,
+                /Connection refused; is holdfast-node running .*port 8000/);
+        }
+    });
+
+    test('says that https is one for http', async () => {
+        const a = await fake({});
+        const answer = await list(a.url.replace('http:', 'https:'));
+        assert.equal(answer.code, 1);
+        assert.match(answer.stderr, /no TLS there: http:\/\/ instead of https/);
+    });
+
+    test('says that the gRPC port is not the HTTP port', async () => {
+        // What HTTP/2 begins with: an empty SETTINGS frame.
+        const grpc = net.createServer((socket) => socket.end(
+            Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0])));
+        grpc.listen(0, '127.0.0.1');
+        await once(grpc, 'listening');
+        const answer = await list(`http://127.0.0.1:${grpc.address().port}`);
+        grpc.close();
+        assert.equal(answer.code, 1);
+        assert.match(answer.stderr, /is not the HTTP port, 8000 by default/);
     });
 });
 
