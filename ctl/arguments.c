@@ -182,6 +182,11 @@ int arguments_parse(struct ctl *c, int argc, char **argv, enum parsed *todo,
         *todo = PARSED_VERSION;
         return 0;
     }
+    /* "help COMMAND" is "COMMAND --help". */
+    if (optind < argc && strcmp(argv[optind], "help") == 0) {
+        c->values[FLAG_HELP] = "true";
+        optind++;
+    }
     if (ctl_has(c, FLAG_HELP))
         *todo = PARSED_HELP;
     size_t count = (size_t)(argc - optind);

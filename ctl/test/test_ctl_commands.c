@@ -93,6 +93,7 @@ static void wrong_usage_is_named(void **state)
     } cases[] = {
         {"", "a command is wanted"},
         {"endpnt status", "endpnt: no such command"},
+        {"help endpnt", "endpnt: no such command"},
         {"endpoint", "one of status, health, hash is wanted"},
         {"endpoint foo", "endpoint foo: one of status"},
         {"member remove", "usage: holdfastctl member remove NAME"},
@@ -115,18 +116,24 @@ static void wrong_usage_is_named(void **state)
 
 static void help_is_found_for_all_a_noun_and_a_command(void **state)
 {
+    static const char *const all[] = {"--help", "help"};
+    static const char *const noun[] = {"endpoint -h", "help endpoint"};
+    static const char *const command[] = {"member remove --help",
+                                          "help member remove"};
     struct line l;
     (void)state;
-    assert_int_equal(parse(&l, "--help"), 0);
-    assert_int_equal(l.todo, PARSED_HELP);
-    assert_null(l.noun);
-    assert_int_equal(parse(&l, "endpoint -h"), 0);
-    assert_int_equal(l.todo, PARSED_HELP);
-    assert_string_equal(l.noun, "endpoint");
-    assert_null(l.ctl.command);
-    assert_int_equal(parse(&l, "member remove --help"), 0);
-    assert_int_equal(l.todo, PARSED_HELP);
-    assert_string_equal(l.ctl.command->verb, "remove");
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(parse(&l, all[i]), 0);
+        assert_int_equal(l.todo, PARSED_HELP);
+        assert_null(l.noun);
+        assert_int_equal(parse(&l, noun[i]), 0);
+        assert_int_equal(l.todo, PARSED_HELP);
+        assert_string_equal(l.noun, "endpoint");
+        assert_null(l.ctl.command);
+        assert_int_equal(parse(&l, command[i]), 0);
+        assert_int_equal(l.todo, PARSED_HELP);
+        assert_string_equal(l.ctl.command->verb, "remove");
+    }
 }
 
 /* Lines of what @print writes, none of them wider than a screen. */
