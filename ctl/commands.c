@@ -166,12 +166,12 @@ const struct command commands[] = {
      "snapshot restore /backup/holdfast.mdb --member a=a.example:7600",
      run_snapshot_restore},
 
-    {"export", NULL, "WHAT [FILE]", 1, 2,
+    {"export", NULL, "raw|minute|hour|day [FILE]", 1, 2,
      BIT(FLAG_FORMAT) | BIT(FLAG_FROM) | BIT(FLAG_TO) | BIT(FLAG_LOCATION),
      "raw reports and buckets as CSV or JSON lines",
-     "WHAT is raw: every report as the first endpoint's node took it, with "
-     "counters as they were told; or minute, hour or day: upload and download "
-     "of each device by gateway. Streams to standard output, or into "
+     "raw is every report as the first endpoint's node took it, with counters "
+     "as they were told; minute, hour and day are upload and download of each "
+     "device by gateway. Streams to standard output, or into "
      "FILE.part, which becomes FILE when it is whole. Times are those at which "
      "the cluster took a report, for buckets their beginning.",
      "export raw --from 2026-11-29T00:00:00Z --location office", run_export},

@@ -4,10 +4,24 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool is_file(enum flag_id flag)
+static bool is_file(const struct flag *f)
 {
-    return strcmp(flags[flag].value != NULL ? flags[flag].value : "", "FILE") ==
-           0;
+    return f->value != NULL && strcmp(f->value, "FILE") == 0;
+}
+
+/* "table|json", not "ID|NAME": words to choose from, in a flag's value or a
+ * command's first argument. */
+static bool is_choice(const char *text)
+{
+    return text != NULL && text[0] >= 'a' && text[0] <= 'z' &&
+           strchr(text, '|') != NULL;
+}
+
+/* The words of a choice, with blanks between. */
+static void put_choice(const char *text)
+{
+    for (; *text != '\0' && *text != ' '; text++)
+        putchar(*text == '|' ? ' ' : *text);
 }
 
 /* Words between @open and the end: the verbs of @noun. */
@@ -26,6 +40,16 @@ static bool has_verbs(const char *noun)
     return false;
 }
 
+/* The choice behind @noun; NULL if it has verbs or other arguments. */
+static const char *choice_of(const char *noun)
+{
+    for (size_t i = 0; i < command_count; i++)
+        if (strcmp(commands[i].noun, noun) == 0 && commands[i].verb == NULL &&
+            is_choice(commands[i].arguments))
+            return commands[i].arguments;
+    return NULL;
+}
+
 /* --- bash ----------------------------------------------------------------- */
 
 static void bash_flags_of(const struct command *c)
@@ -36,6 +60,39 @@ static void bash_flags_of(const struct command *c)
         if (command_takes(c, (enum flag_id)i))
             printf("--%s ", flags[i].name);
     puts("\" ;;");
+}
+
+/* What may stand behind a flag. */
+static void bash_value_of(const struct flag *f)
+{
+    if (!is_file(f) && !is_choice(f->value))
+        return;
+    printf("    --%s", f->name);
+    if (f->letter != 0)
+        printf("|-%c", f->letter);
+    fputs(") COMPREPLY=($(compgen ", stdout);
+    if (is_file(f)) {
+        fputs("-f", stdout);
+    } else {
+        fputs("-W '", stdout);
+        put_choice(f->value);
+        putchar('\'');
+    }
+    puts(" -- \"$cur\")); return ;;");
+}
+
+/* The first word behind @noun: a verb, or a choice; then files. */
+static void bash_words_of(const char *noun)
+{
+    const char *choice = choice_of(noun);
+    if (choice == NULL && !has_verbs(noun))
+        return;
+    printf("    %s) [[ -z $verb ]] && COMPREPLY=($(compgen -W \"", noun);
+    if (choice != NULL)
+        put_choice(choice);
+    else
+        put_verbs(noun);
+    puts("\" -- \"$cur\")) || COMPREPLY=($(compgen -f -- \"$cur\")) ;;");
 }
 
 static void bash(void)
@@ -66,12 +123,8 @@ static void bash(void)
           "    case $prev in\n",
           stdout);
     for (size_t i = 0; i < FLAG_COUNT; i++)
-        if (is_file((enum flag_id)i))
-            printf("    --%s) COMPREPLY=($(compgen -f -- \"$cur\")); "
-                   "return ;;\n",
-                   flags[i].name);
-    fputs("    -w|--write-out) COMPREPLY=($(compgen -W 'table json' -- "
-          "\"$cur\")); return ;;\n    esac\n"
+        bash_value_of(&flags[i]);
+    fputs("    esac\n"
           "    case \"$noun${verb:+ $verb}\" in\n",
           stdout);
     for (size_t i = 0; i < command_count; i++)
@@ -86,17 +139,9 @@ static void bash(void)
     for (size_t i = 0; i < noun_count; i++)
         printf("%s ", nouns[i].name);
     fputs("\" -- \"$cur\")) ;;\n", stdout);
-    for (size_t i = 0; i < noun_count; i++) {
-        if (!has_verbs(nouns[i].name))
-            continue;
-        printf("    %s) [[ -z $verb ]] && COMPREPLY=($(compgen -W \"",
-               nouns[i].name);
-        put_verbs(nouns[i].name);
-        fputs("\" -- \"$cur\")) || COMPREPLY=($(compgen -f -- \"$cur\")) ;;\n",
-              stdout);
-    }
-    fputs("    completion) COMPREPLY=($(compgen -W 'bash zsh fish' -- "
-          "\"$cur\")) ;;\n    esac\n}\n"
+    for (size_t i = 0; i < noun_count; i++)
+        bash_words_of(nouns[i].name);
+    fputs("    esac\n}\n"
           "complete -F _holdfastctl holdfastctl\n",
           stdout);
 }
@@ -128,10 +173,13 @@ static void zsh_flags(const struct command *c, size_t from, size_t to)
         fputc(']', stdout);
         if (flags[i].value != NULL) {
             printf(":%s:", flags[i].name);
-            fputs(is_file((enum flag_id)i) ? "_files"
-                  : i == FLAG_OUTPUT       ? "(table json)"
-                                           : "",
-                  stdout);
+            if (is_file(&flags[i]))
+                fputs("_files", stdout);
+            if (is_choice(flags[i].value)) {
+                putchar('(');
+                put_choice(flags[i].value);
+                putchar(')');
+            }
         }
         fputc('\'', stdout);
     }
@@ -165,10 +213,17 @@ static void zsh(void)
     for (size_t i = 0; i < noun_count; i++)
         printf("%s%s", i > 0 ? "|" : "(", nouns[i].name);
     fputs(")]}\" in\n", stdout);
-    for (size_t i = 0; i < noun_count; i++)
-        if (has_verbs(nouns[i].name))
+    for (size_t i = 0; i < noun_count; i++) {
+        const char *choice = choice_of(nouns[i].name);
+        if (has_verbs(nouns[i].name)) {
             zsh_verbs(nouns[i].name);
-    fputs("    completion) verbs=(bash zsh fish) ;;\n  esac\n  own=(", stdout);
+        } else if (choice != NULL) {
+            printf("    %s) verbs=(", nouns[i].name);
+            put_choice(choice);
+            puts(") ;;");
+        }
+    }
+    fputs("  esac\n  own=(", stdout);
     zsh_flags(NULL, FLAG_GLOBAL_COUNT, FLAG_COUNT);
     fputs(" )\n  _arguments -C", stdout);
     zsh_flags(NULL, 0, FLAG_GLOBAL_COUNT);
@@ -190,11 +245,13 @@ static void fish_flag(const struct command *c, enum flag_id flag)
     printf(" -l %s", flags[flag].name);
     if (flags[flag].letter != 0)
         printf(" -s %c", flags[flag].letter);
-    if (flags[flag].value != NULL)
-        fputs(is_file(flag)         ? " -r -F"
-              : flag == FLAG_OUTPUT ? " -x -a 'table json'"
-                                    : " -x",
-              stdout);
+    if (is_choice(flags[flag].value)) {
+        fputs(" -x -a '", stdout);
+        put_choice(flags[flag].value);
+        putchar('\'');
+    } else if (flags[flag].value != NULL) {
+        fputs(is_file(&flags[flag]) ? " -r -F" : " -x", stdout);
+    }
     fputs(" -d '", stdout);
     quoted(flags[flag].help, "");
     puts("'");
@@ -226,12 +283,20 @@ static void fish(void)
             quoted(c->summary, "");
             puts("'");
         }
+        if (choice_of(c->noun) != NULL) {
+            printf("complete -c holdfastctl -f -n "
+                   "'__fish_seen_subcommand_from %s; and not "
+                   "__fish_seen_subcommand_from ",
+                   c->noun);
+            put_choice(c->arguments);
+            fputs("' -a '", stdout);
+            put_choice(c->arguments);
+            puts("'");
+        }
         for (size_t j = FLAG_GLOBAL_COUNT; j < FLAG_COUNT; j++)
             if (command_takes(c, (enum flag_id)j))
                 fish_flag(c, (enum flag_id)j);
     }
-    puts("complete -c holdfastctl -f -n '__fish_seen_subcommand_from "
-         "completion' -a 'bash zsh fish'");
     for (size_t i = 0; i < FLAG_GLOBAL_COUNT; i++)
         fish_flag(NULL, (enum flag_id)i);
 }
