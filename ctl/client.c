@@ -215,10 +215,11 @@ static void explain(CURL *easy, CURLcode result, const char *text,
              strstr(text, "wrong version number") != NULL)
         snprintf(out, size,
                  "it speaks no TLS there: http:// instead of https://?");
-    else if (result == CURLE_UNSUPPORTED_PROTOCOL)
+    else if (result == CURLE_UNSUPPORTED_PROTOCOL ||
+             result == CURLE_GOT_NOTHING)
         snprintf(out, size,
-                 "that is not the HTTP port, 8000 by default; or it wants "
-                 "https:// instead of http://");
+                 "no answer in HTTP: is this the HTTP port, 8000 by default, "
+                 "and http:// or https:// the right one?");
     else if (result == CURLE_PEER_FAILED_VERIFICATION)
         snprintf(out, size,
                  "%s; --cacert FILE (or HOLDFASTCTL_CACERT) names the CA that "

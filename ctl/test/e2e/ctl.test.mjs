@@ -185,16 +185,22 @@ describe('holdfastctl at a wrong address', () => {
         assert.match(answer.stderr, /no TLS there: http:\/\/ instead of https/);
     });
 
-    test('says that the gRPC port is not the HTTP port', async () => {
-        // What HTTP/2 begins with: an empty SETTINGS frame.
-        const grpc = net.createServer((socket) => socket.end(
-            Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0])));
-        grpc.listen(0, '127.0.0.1');
-        await once(grpc, 'listening');
-        const answer = await list(`http://127.0.0.1:${grpc.address().port}`);
-        grpc.close();
-        assert.equal(answer.code, 1);
-        assert.match(answer.stderr, /is not the HTTP port, 8000 by default/);
+    test('asks for the HTTP port where gRPC or peers are spoken', async () => {
+        // What HTTP/2 begins with, an empty SETTINGS frame; and what a peer
+        // port says to strangers.
+        for (const bytes of [[0, 0, 0, 4, 0, 0, 0, 0, 0], []]) {
+            const port = net.createServer((socket) => {
+                socket.resume();
+                socket.end(Buffer.from(bytes));
+            });
+            port.listen(0, '127.0.0.1');
+            await once(port, 'listening');
+            const answer = await list(
+                `http://127.0.0.1:${port.address().port}`);
+            port.close();
+            assert.equal(answer.code, 1);
+            assert.match(answer.stderr, /is this the HTTP port, 8000 by def/);
+        }
     });
 });
 
