@@ -371,9 +371,13 @@ static void a_change_that_would_leave_no_healthy_quorum_is_refused(void **state)
 /* @at: how much of @in was read. */
 static void next_frame(int fd, struct buf *in, size_t *at, struct frame *frame)
 {
-    int n;
-    while ((n = frame_get((struct bytes){in->data + *at, in->size - *at},
-                          frame)) == 0) {
+    int n = 0;
+    for (;;) {
+        if (in->size > *at)
+            n = frame_get((struct bytes){in->data + *at, in->size - *at},
+                          frame);
+        if (n != 0)
+            break;
         ssize_t got = recv(fd, buf_reserve(in, 4096), 4096, 0);
         assert_true(got > 0);
         in->size += (size_t)got;
