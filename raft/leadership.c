@@ -39,9 +39,14 @@ static void takeover_applied(struct errand *errand)
     mailbox_push(&t->repl->errands, &errand->letter);
 }
 
-/* libraft begins every lead with an entry of its own. Committed, it proves what
- * a barrier would: that everything before it is committed and given to apply;
- * a second entry would cost the first writer another trip through the disks. */
+/* Whatever was acknowledged before this lead is in this log. If the log goes on
+ * behind what is known as committed, libraft (0.22, convertToLeader) has just
+ * put a barrier at its end: that one committed, all before it is. If it does
+ * not, there is no barrier, nor anything to wait for but apply; and a lone
+ * voter has committed what it stored. So the last index is the mark in every
+ * case; a barrier of ours would cost the first writer another trip through the
+ * disks. None of it proves that this node still leads: reads that must know
+ * take a tick through the log (node/barrier.h). */
 static void begin_takeover(struct repl *r)
 {
     r->leads = true;

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "raft/repl.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <spawn.h>
@@ -351,6 +352,126 @@ static void a_leader_whose_disk_stands_still_hands_over(void **state)
     cluster_converge(&c, 3);
 }
 
+/* --- what a new leader finds in its log ----------------------------------- */
+
+static bool take_nothing(void *arg, bool commands)
+{
+    (void)arg;
+    (void)commands;
+    return false;
+}
+
+static void stop_taking(struct repl *r)
+{
+    r->guard.takes_entries = take_nothing;
+}
+
+static void go_on_taking(struct repl *r)
+{
+    r->guard.takes_entries = space_takes_entries;
+}
+
+static int (*send_of_heir)(struct raft_io *io, struct raft_io_send *req,
+                           const struct raft_message *message,
+                           raft_io_send_cb cb);
+
+static int send_no_results(struct raft_io *io, struct raft_io_send *req,
+                           const struct raft_message *message,
+                           raft_io_send_cb cb)
+{
+    if (message->type == RAFT_APPEND_ENTRIES_RESULT)
+        return RAFT_NOCONNECTION;
+    return send_of_heir(io, req, message, cb);
+}
+
+static void hide_results(struct repl *r)
+{
+    send_of_heir = r->guard.inner.send;
+    r->guard.inner.send = send_no_results;
+}
+
+static void show_results(struct repl *r)
+{
+    r->guard.inner.send = send_of_heir;
+}
+
+static struct {
+    bool leads;
+    uint64_t last_index, stored_index;
+} seen;
+
+static void look(struct repl *r)
+{
+    seen.leads = r->leads;
+    seen.last_index = raft_last_index(&r->raft);
+    seen.stored_index = r->raft.last_stored;
+}
+
+static bool leads(size_t i)
+{
+    cluster_on_loop(&c, i, look);
+    return seen.leads;
+}
+
+static bool has_stored_more_than(size_t i, uint64_t index)
+{
+    cluster_on_loop(&c, i, look);
+    return seen.stored_index > index;
+}
+
+static void *submit_second(void *arg)
+{
+    static int status;
+    status = cluster_submit(&c, *(size_t *)arg, 2, 100, SOON_MS, NULL);
+    return &status;
+}
+
+/* Record 2 is on the disks of @old and @heir, and only @heir knows of its own:
+ * @other takes no entries. Then @old is gone. */
+static void leave_an_entry_uncommitted(size_t old, size_t heir, size_t other)
+{
+    cluster_on_loop(&c, other, stop_taking);
+    cluster_on_loop(&c, heir, hide_results);
+    cluster_on_loop(&c, old, look);
+    uint64_t before = seen.last_index;
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, submit_second, &old), 0);
+    WAIT_FOR(has_stored_more_than(heir, before), SOON_MS);
+    cluster_stop(&c, old);
+    void *status;
+    pthread_join(thread, &status);
+    assert_int_equal(*(int *)status, ERR_UNKNOWN);
+}
+
+static void
+a_new_leader_serves_nothing_before_what_it_found_is_applied(void **state)
+{
+    (void)state;
+    size_t old = cluster_leader(&c);
+    size_t heir = (old + 1) % 3, other = (old + 2) % 3;
+    struct store *store = c.nodes[heir].store;
+    submit_ok(heir, 1);
+    cluster_converge(&c, 1);
+    /* From then on no entry comes by itself. */
+    WAIT_FOR(store_level(c.nodes[old].store) == LEVEL_NEWEST, SOON_MS);
+    leave_an_entry_uncommitted(old, heir, other);
+    WAIT_FOR(leads(heir), SOON_MS);
+    for (unsigned i = 0; i < 60; i++) {
+        assert_false(atomic_load(&c.nodes[heir].leads));
+        sleep_ms(5);
+    }
+    assert_true(leads(heir));
+    assert_int_equal(fake_store_records(store), 1);
+
+    cluster_on_loop(&c, heir, show_results);
+    cluster_on_loop(&c, other, go_on_taking);
+    WAIT_FOR(atomic_load(&c.nodes[heir].leads), SOON_MS);
+    assert_int_equal(fake_store_records(store), 2);
+    cluster_start(&c, old);
+    submit_ok(old, 3);
+    cluster_converge(&c, 3);
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 7 && strcmp(argv[1], "node") == 0)
@@ -373,6 +494,9 @@ int main(int argc, char **argv)
             leadership_moves_into_its_zone_once_and_not_at_once, tear_down),
         cmocka_unit_test_setup_teardown(
             a_leader_whose_disk_stands_still_hands_over, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            a_new_leader_serves_nothing_before_what_it_found_is_applied, set_up,
+            tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
