@@ -7,13 +7,16 @@
 #include "raft/repl.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
@@ -337,6 +340,37 @@ static void submit_many(size_t node, uint64_t from, uint64_t to)
 {
     for (uint64_t n = from; n <= to; n++)
         submit_ok(node, n, 100, NULL);
+}
+
+/* Of a snapshot's data on the disk of node @i; 0: it has none. */
+static size_t snapshot_size(size_t i)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/raft", c.nodes[i].dir);
+    DIR *dir = opendir(path);
+    assert_non_null(dir);
+    size_t size = 0;
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        struct stat s;
+        if (strncmp(entry->d_name, "snapshot-", strlen("snapshot-")) == 0 &&
+            strstr(entry->d_name, ".meta") == NULL &&
+            fstatat(dirfd(dir), entry->d_name, &s, 0) == 0)
+            size = (size_t)s.st_size;
+    }
+    closedir(dir);
+    return size;
+}
+
+static void a_snapshot_is_a_manifest_however_large_the_state(void **state)
+{
+    (void)state;
+    size_t leader = cluster_leader(&c);
+    for (uint64_t n = 1; n <= 130; n++)
+        submit_ok(leader, n, 4000, NULL);
+    for (size_t i = 0; i < 3; i++) {
+        WAIT_FOR(snapshot_size(i) > 0, 10000);
+        assert_in_range(snapshot_size(i), 1, 1023);
+    }
 }
 
 static void
@@ -800,6 +834,9 @@ int main(void)
         THREE(many_records_at_once_are_packed_into_few_entries),
         THREE(a_record_larger_than_the_goal_travels_alone),
         THREE(an_open_minute_gets_its_tick_and_only_then),
+        cmocka_unit_test_setup_teardown(
+            a_snapshot_is_a_manifest_however_large_the_state, set_up_small_log,
+            tear_down),
         cmocka_unit_test_setup_teardown(
             a_compacted_log_still_replays_what_the_store_had_not_flushed,
             set_up_small_log, tear_down),

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include <cmocka.h>
 
@@ -71,6 +72,110 @@ static void on_loop(size_t node, void (*look)(struct repl *r, void *arg),
     WAIT_FOR(atomic_load(&v.done), 20000);
 }
 
+/* --- 2, 3: raft_apply -------------------------------------------------------
+ */
+
+/* What the library is asked. */
+static struct {
+    const struct raft_heap *real;
+    struct raft_heap heap;
+    atomic_int many; /* calls with more than one buffer */
+    atomic_int calls;
+    atomic_int answer;           /* to the next call; 0: the library's */
+    _Atomic(void *) refused;     /* its buffer; not freed in truth */
+    atomic_int frees_of_refused; /* by the library or by us */
+} proposed;
+
+static int append_fails(struct raft_io *io, struct raft_io_append *req,
+                        const struct raft_entry entries[], unsigned n,
+                        raft_io_append_cb cb)
+{
+    (void)io;
+    (void)req;
+    (void)entries;
+    (void)n;
+    (void)cb;
+    return RAFT_IOERR;
+}
+
+int __real_raft_apply(struct raft *r, struct raft_apply *req,
+                      const struct raft_buffer bufs[], unsigned n,
+                      raft_apply_cb cb);
+int __wrap_raft_apply(struct raft *r, struct raft_apply *req,
+                      const struct raft_buffer bufs[], unsigned n,
+                      raft_apply_cb cb);
+
+int __wrap_raft_apply(struct raft *r, struct raft_apply *req,
+                      const struct raft_buffer bufs[], unsigned n,
+                      raft_apply_cb cb)
+{
+    atomic_fetch_add(&proposed.calls, 1);
+    if (n != 1)
+        atomic_fetch_add(&proposed.many, 1);
+    int answer = atomic_exchange(&proposed.answer, 0);
+    if (answer == 0)
+        return __real_raft_apply(r, req, bufs, n, cb);
+    atomic_store(&proposed.refused, bufs[0].base);
+    if (answer != RAFT_IOERR)
+        return answer;
+    /* The library itself, which by then has consumed the buffer. */
+    struct repl *repl = r->data;
+    repl->guard.inner.append = append_fails;
+    return __real_raft_apply(r, req, bufs, n, cb);
+}
+
+static void free_or_count(void *data, void *block)
+{
+    if (block != NULL && block == atomic_load(&proposed.refused))
+        atomic_fetch_add(&proposed.frees_of_refused, 1);
+    else
+        proposed.real->free(data, block);
+}
+
+static void every_proposal_is_one_buffer(void **state)
+{
+    (void)state;
+    atomic_store(&proposed.calls, 0);
+    size_t leader = cluster_leader(&c);
+    for (uint64_t n = 1; n <= 10; n++)
+        submit_ok((leader + n) % 3, n);
+    assert_true(atomic_load(&proposed.calls) >= 10);
+    assert_int_equal(atomic_load(&proposed.many), 0);
+}
+
+/* How often the buffer of a proposal is freed that gets @answer. */
+static int frees_after(int answer, int status)
+{
+    atomic_store(&proposed.frees_of_refused, 0);
+    atomic_store(&proposed.answer, answer);
+    assert_int_equal(cluster_submit(&c, 0, 1, 100, 10000, NULL), status);
+    void *refused = atomic_exchange(&proposed.refused, NULL);
+    assert_non_null(refused);
+    raft_free(refused);
+    return atomic_load(&proposed.frees_of_refused);
+}
+
+static void the_buffer_of_a_proposal_that_fails_is_freed_once(void **state)
+{
+    (void)state;
+    proposed.real = raft_heap_get();
+    proposed.heap = *proposed.real;
+    proposed.heap.free = free_or_count;
+    raft_heap_set(&proposed.heap);
+    cluster_init(&c, 1);
+    cluster_start(&c, 0);
+    cluster_leader(&c);
+    WAIT_FOR(store_level(c.nodes[0].store) == LEVEL_NEWEST, 10000);
+    /* Proposed again at once, for this node does lead. */
+    assert_int_equal(frees_after(RAFT_NOTLEADER, 0), 1);
+    assert_int_equal(frees_after(RAFT_NOSPACE, ERR_AGAIN), 1);
+    assert_int_equal(frees_after(RAFT_IOERR, ERR_UNKNOWN), 1);
+    WAIT_FOR(atomic_load(&c.nodes[0].fatal_code) != 0, 10000);
+    assert_int_equal(atomic_load(&c.nodes[0].fatal_code), EXIT_RESTART);
+    cluster_deinit(&c);
+    raft_heap_set_default();
+}
+
 /* --- 5: no delay, keepalive, bounded silence -------------------------------
  */
 
@@ -122,24 +227,36 @@ every_peer_connection_is_without_delay_and_notices_a_dead_peer(void **state)
     assert_true(seen >= 8);
 }
 
-/* --- 13, 15, 21: what is set at the start --------------------------- */
+/* --- 13, 14, 15, 21: what is set at the start --------------------------- */
+
+struct library_settings {
+    bool pre_vote;
+    unsigned election_ms, heartbeat_ms, in_flight;
+};
 
 static void look_at_settings(struct repl *r, void *arg)
 {
-    (void)arg;
-    assert_true(r->raft.pre_vote);
-    /* Set in the wrong order the library triples it without a word. */
-    assert_int_equal(r->raft.election_timeout, 500);
-    assert_int_equal(r->raft.heartbeat_timeout, 50);
-    assert_true(atoi(getenv("UV_THREADPOOL_SIZE")) >= 8);
+    *(struct library_settings *)arg =
+        (struct library_settings){.pre_vote = r->raft.pre_vote,
+                                  .election_ms = r->raft.election_timeout,
+                                  .heartbeat_ms = r->raft.heartbeat_timeout,
+                                  .in_flight = r->raft.max_inflight_entries};
 }
 
 static void the_library_is_set_as_it_was_measured(void **state)
 {
     (void)state;
     (void)cluster_leader(&c);
-    for (size_t i = 0; i < c.count; i++)
-        on_loop(i, look_at_settings, NULL);
+    for (size_t i = 0; i < c.count; i++) {
+        struct library_settings set;
+        on_loop(i, look_at_settings, &set);
+        assert_true(set.pre_vote);
+        /* Set in the wrong order the library triples it without a word. */
+        assert_int_equal(set.election_ms, 500);
+        assert_int_equal(set.heartbeat_ms, 50);
+        assert_int_equal(set.in_flight, 128);
+    }
+    assert_true(atoi(getenv("UV_THREADPOOL_SIZE")) >= 8);
 }
 
 static void segments_are_of_the_size_that_the_library_can_count(void **state)
@@ -281,6 +398,49 @@ static void an_emptied_directory_gets_another_id(void **state)
     assert_true(before.raft_id != 0 && after.raft_id != before.raft_id);
 }
 
+/* --- 22: where the data lies ------------------------------------------------
+ */
+
+enum { TMPFS = 0x01021994, EXT4 = 0xef53 };
+
+static atomic_long file_system = EXT4;
+static atomic_int file_system_warnings;
+
+int __wrap_statfs(const char *path, struct statfs *fs);
+
+int __wrap_statfs(const char *path, struct statfs *fs)
+{
+    (void)path;
+    *fs = (struct statfs){.f_type = atomic_load(&file_system)};
+    return 0;
+}
+
+static void count_file_system_warnings(void *arg, enum repl_event_kind kind,
+                                       const char *event, const char *message,
+                                       int exit_code)
+{
+    (void)arg;
+    (void)message;
+    (void)exit_code;
+    if (kind == REPL_WARN && strcmp(event, "file_system") == 0)
+        atomic_fetch_add(&file_system_warnings, 1);
+}
+
+static void a_file_system_that_was_not_measured_is_warned_of(void **state)
+{
+    (void)state;
+    cluster_init(&c, 1);
+    c.on_event = count_file_system_warnings;
+    cluster_start(&c, 0);
+    cluster_stop(&c, 0);
+    assert_int_equal(atomic_load(&file_system_warnings), 0);
+    atomic_store(&file_system, TMPFS);
+    cluster_start(&c, 0);
+    atomic_store(&file_system, EXT4);
+    assert_int_equal(atomic_load(&file_system_warnings), 1);
+    cluster_deinit(&c);
+}
+
 /* --- the peer port ----------------------------------------------------------
  */
 
@@ -348,6 +508,8 @@ int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
+        CASE(every_proposal_is_one_buffer),
+        cmocka_unit_test(the_buffer_of_a_proposal_that_fails_is_freed_once),
         CASE(every_peer_connection_is_without_delay_and_notices_a_dead_peer),
         CASE(the_library_is_set_as_it_was_measured),
         CASE(segments_are_of_the_size_that_the_library_can_count),
@@ -355,6 +517,7 @@ int main(void)
         CASE(a_disk_that_takes_nothing_ends_the_process_in_time),
         CASE(a_library_that_gave_up_ends_the_process),
         CASE(an_emptied_directory_gets_another_id),
+        cmocka_unit_test(a_file_system_that_was_not_measured_is_warned_of),
         cmocka_unit_test(
             the_peer_port_hears_again_when_there_was_no_memory_for_a_guest),
     };
