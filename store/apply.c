@@ -104,6 +104,15 @@ static int add_spread(struct store *s, struct batch *batch, struct slot *slot,
     return 0;
 }
 
+/* The slot that was found, or a new one, ready to be changed. NULL: no memory.
+ */
+static struct slot *slot_to_change(struct store *s, struct slot *found,
+                                   struct slot_key key) REQUIRES(applier_thread)
+{
+    struct slot *slot = found != NULL ? found : table_add(&s->table, key);
+    return slot != NULL && flush_job_keep(s, slot) == 0 ? slot : NULL;
+}
+
 /* An expired slot counts as absent: the sample that finds it begins anew. Its
  * open cells are history and stay. */
 static void renew_slot(struct slot *slot)
@@ -159,13 +168,14 @@ static void count_verdict(struct store *s, enum verdict verdict,
 static int store_sample(struct store *s, struct batch *batch, struct slot *slot,
                         struct slot_key key, const struct sample *sample,
                         const struct batch_peer *peer, struct growth growth)
+    REQUIRES(applier_thread)
 {
-    if (slot == NULL)
-        slot = table_add(&s->table, key);
-    else if (slot_is_expired(slot, s->log_time_ms))
-        renew_slot(slot);
+    bool expired = slot != NULL && slot_is_expired(slot, s->log_time_ms);
+    slot = slot_to_change(s, slot, key);
     if (slot == NULL)
         return ERR_NOMEM;
+    if (expired)
+        renew_slot(slot);
     uint64_t stored_ms = slot->seen_ms;
     slot->connected_s =
         count_connected(slot->connected_s, slot->last.handshake_s,
@@ -238,11 +248,10 @@ static int apply_sample(struct store *s, struct batch *batch,
 
 /* The gateway's total marks the minute as observed, with zero bytes too. */
 static int add_total(struct store *s, const struct batch *batch)
+    REQUIRES(applier_thread)
 {
     struct slot_key key = {batch->location, GATEWAY_TOTAL, batch->gateway};
-    struct slot *slot = table_find(&s->table, key);
-    if (slot == NULL)
-        slot = table_add(&s->table, key);
+    struct slot *slot = slot_to_change(s, table_find(&s->table, key), key);
     if (slot == NULL)
         return ERR_NOMEM;
     slot->seen_ms = s->log_time_ms;

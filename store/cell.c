@@ -51,6 +51,18 @@ int cells_push(struct cells *cells, const struct cell *cell)
     return 0;
 }
 
+int cells_copy(const struct cells *cells, struct cells *out)
+{
+    if (cells->count == 0)
+        return 0;
+    out->items = malloc(cells->count * sizeof *out->items);
+    if (out->items == NULL)
+        return ERR_NOMEM;
+    memcpy(out->items, cells->items, cells->count * sizeof *out->items);
+    out->count = out->capacity = cells->count;
+    return 0;
+}
+
 int cells_gather(struct cells *cells, const struct cell *cell)
 {
     if (cells->count == cells->capacity && cells->count > 0) {

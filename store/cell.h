@@ -38,6 +38,9 @@ int cell_compare(const struct cell *a, const struct cell *b);
 /* Appends; ERR_NOMEM. */
 NODISCARD int cells_push(struct cells *cells, const struct cell *cell);
 
+/* @out, which is empty, becomes the same. ERR_NOMEM. */
+NODISCARD int cells_copy(const struct cells *cells, struct cells *out);
+
 /* Appends like cells_push, but sums what has one key before it takes more
  * memory: for cells that come in any order, many to a key. */
 NODISCARD int cells_gather(struct cells *cells, const struct cell *cell);

@@ -2,9 +2,10 @@
  * index to the state at a later one: cells of closed buckets as blocks and
  * totals (late cells merged into what is there), expiry, the checkpoint of all
  * slots, addresses, the roster, and the meta record. docs/format.md, "What a
- * flush does". The applier begins it, which fills the job under the lock
- * (store/flush_job.h); the flusher ends it without, beside apply; store_flush
- * does both on the applier. There is one job at a time, and only who ends it
+ * flush does". The applier begins it, which fixes the index; the flusher
+ * ends it beside apply: it gathers the job in short holds of the lock
+ * (store/flush_job.h) and writes it without; store_flush does both on the
+ * applier. There is one job at a time, and only who ends it
  * has a write transaction. */
 #include "store/state.h"
 
@@ -94,6 +95,8 @@ static int commit(const struct environment *env, const struct flush_job *job,
 /* --- the steps --------------------------------------------------------------
  */
 
+static const char out_of_memory[] = "flushing the store: out of memory";
+
 static int failed_before(int code, struct errmsg *e)
 {
     return errmsg_set(e, code, "the store failed before; restart the process");
@@ -111,13 +114,22 @@ static struct flush_job let_go(struct store *s)
     return done;
 }
 
-/* Without the lock: nobody changes the job while it is under way. */
+/* Walks over all slots. */
+static int complete_job(struct store *s, struct errmsg *e)
+{
+    int rc;
+    while ((rc = flush_job_walk(s, FLUSH_SLICE)) > 0)
+        continue;
+    return rc == 0 ? 0 : errmsg_set(e, rc, out_of_memory);
+}
+
+/* Without the lock: nobody changes a job that is complete. */
 static int write_job(struct store *s, struct errmsg *e)
 {
-    int rc = 0;
+    int rc = complete_job(s, e);
     /* What the log may forget after the commit is in the raw reports by then.
      */
-    if (s->raw != NULL)
+    if (rc == 0 && s->raw != NULL)
         rc = raw_await(s->raw, e);
     return rc == 0 ? commit(&s->env, &s->job, e) : rc;
 }
@@ -164,9 +176,9 @@ static int begin(struct store *s, struct errmsg *e) REQUIRES(applier_thread)
     if (s->applied_index == atomic_load(&s->flushed_index))
         return 0;
     uint64_t start = clock_mono_ns();
-    int rc = flush_job_fill(s);
+    int rc = flush_job_begin(s);
     s->counters.flush_ns += clock_mono_ns() - start;
-    return rc == 0 ? 1 : errmsg_set(e, rc, "flushing the store: out of memory");
+    return rc == 0 ? 1 : errmsg_set(e, rc, out_of_memory);
 }
 
 int store_flush_begin(struct store *s, struct errmsg *e)

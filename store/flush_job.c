@@ -1,8 +1,9 @@
 #include "store/flush_job.h"
 
 #include "base/assert.h"
-#include "store/block.h"
 #include "store/state.h"
+
+#include <stdlib.h>
 
 void flush_job_deinit(struct flush_job *job)
 {
@@ -12,19 +13,11 @@ void flush_job_deinit(struct flush_job *job)
     buf_deinit(&job->checkpoint);
     buf_deinit(&job->addresses);
     buf_deinit(&job->roster);
+    block_writer_deinit(&job->block);
+    free(job->kept.items);
+    free(job->slice);
     *job = (struct flush_job){0};
 }
-
-/* The walk over the slots. */
-struct gathering {
-    struct store *store;
-    struct flush_job *job;
-    struct block_writer block;
-    /* Late cells of the open hour and day, in the order of the slots: they go
-     * into the partials. */
-    struct cells parts[PARTIALS];
-    size_t next_part[PARTIALS];
-};
 
 /* --- cells ------------------------------------------------------------------
  */
@@ -51,19 +44,19 @@ static void add_partial(struct slot *slot, size_t i, uint64_t upload,
 }
 
 /* The hour (day) of the partial has closed. */
-static int close_partials(struct gathering *g, struct slot *slot)
+static int close_partials(struct flush_job *job, struct slot *slot)
 {
-    const struct store *s = g->store;
     for (size_t i = 0; i < PARTIALS; i++) {
         enum tier tier = (enum tier)(i + 1);
         if (!slot->partial_used[i] ||
-            !bucket_is_due(tier, s->partial[tier], s->log_time_ms))
+            !bucket_is_due(tier, job->partial_before[tier],
+                           job->meta.log_time_ms))
             continue;
         struct cell cell =
-            cell_of(slot, s->partial[tier], slot->partial[i].upload,
+            cell_of(slot, job->partial_before[tier], slot->partial[i].upload,
                     slot->partial[i].download);
         slot->partial_used[i] = false;
-        if (cells_add(&g->job->due[tier], &cell) != 0)
+        if (cells_add(&job->due[tier], &cell) != 0)
             return ERR_NOMEM;
     }
     return 0;
@@ -71,76 +64,44 @@ static int close_partials(struct gathering *g, struct slot *slot)
 
 /* The minute has closed: into its own tier, and where hour and day are open
  * into their partials. */
-static int close_minute(struct gathering *g, struct slot *slot,
+static int close_minute(struct flush_job *job, struct slot *slot,
                         struct open_cell *open)
 {
     for (enum tier tier = 0; tier < TIERS; tier++) {
         uint32_t bucket = bucket_of_minute(tier, open->minute);
-        if (!bucket_is_due(tier, bucket, g->store->log_time_ms)) {
+        if (!bucket_is_due(tier, bucket, job->meta.log_time_ms)) {
             add_partial(slot, tier - 1u, open->upload, open->download);
             continue;
         }
         struct cell cell = cell_of(slot, bucket, open->upload, open->download);
-        if (cells_add(&g->job->due[tier], &cell) != 0)
+        if (cells_add(&job->due[tier], &cell) != 0)
             return ERR_NOMEM;
     }
     open->used = false;
     return 0;
 }
 
-/* Partials first, then the older minute: so the cells come in order. */
-static int close_cells(struct gathering *g, struct slot *slot)
+/* Partials first, then the older minute: so the cells come in order. By the log
+ * time at X, whatever it is meanwhile. */
+static int close_cells(struct store *s, struct slot *slot)
 {
-    struct store *s = g->store;
-    if (close_partials(g, slot) != 0)
+    struct flush_job *job = &s->job;
+    if (close_partials(job, slot) != 0)
         return ERR_NOMEM;
     bool swapped = slot->open[0].minute > slot->open[1].minute;
     for (size_t i = 0; i < 2; i++) {
         struct open_cell *open = &slot->open[i ^ swapped];
         if (!open->used)
             continue;
-        if (!bucket_is_due(TIER_MINUTE, open->minute, s->log_time_ms)) {
+        if (!bucket_is_due(TIER_MINUTE, open->minute, job->meta.log_time_ms)) {
             if (open->minute < s->earliest_open)
                 s->earliest_open = open->minute;
             continue;
         }
-        if (close_minute(g, slot, open) != 0)
+        if (close_minute(job, slot, open) != 0)
             return ERR_NOMEM;
     }
     return 0;
-}
-
-/* Late cells whose hour (day) is open: by slot, because their bucket is one. */
-static int gather_parts(struct gathering *g)
-{
-    const struct store *s = g->store;
-    for (size_t i = 0; i < PARTIALS; i++) {
-        enum tier tier = (enum tier)(i + 1);
-        for (size_t j = 0; j < g->job->late.count; j++) {
-            struct cell cell = g->job->late.items[j];
-            cell.bucket = bucket_of_minute(tier, cell.bucket);
-            if (!bucket_is_due(tier, cell.bucket, s->log_time_ms) &&
-                cells_push(&g->parts[i], &cell) != 0)
-                return ERR_NOMEM;
-        }
-        cells_normalise(&g->parts[i]);
-    }
-    return 0;
-}
-
-static void take_parts(struct gathering *g, struct slot *slot)
-{
-    for (size_t i = 0; i < PARTIALS; i++) {
-        const struct cells *parts = &g->parts[i];
-        if (g->next_part[i] == parts->count)
-            continue;
-        const struct cell *part = &parts->items[g->next_part[i]];
-        if (part->location != slot->location || part->device != slot->device ||
-            part->gateway != slot->gateway)
-            continue;
-        add_partial(slot, i, part->upload, part->download);
-        g->next_part[i]++;
-    }
 }
 
 /* --- rows -------------------------------------------------------------------
@@ -153,39 +114,39 @@ static void put_row(struct buf *rows, const uint8_t *key, size_t key_size,
     buf_put_bytes(rows, value);
 }
 
-static void end_block(struct gathering *g)
+static void end_block(struct flush_job *job)
 {
-    struct block_writer *w = &g->block;
-    g->job->checkpoint.failed |= buf_failed(&w->value);
+    struct block_writer *w = &job->block;
+    job->checkpoint.failed |= buf_failed(&w->value);
     if (w->value.size > 0)
-        put_row(&g->job->checkpoint, w->key, CHECKPOINT_KEY_SIZE,
+        put_row(&job->checkpoint, w->key, CHECKPOINT_KEY_SIZE,
                 buf_bytes(&w->value));
 }
 
-static void put_slot(struct gathering *g, const struct slot *slot)
+static void put_slot(struct flush_job *job, const struct slot *slot)
 {
-    struct block_writer *w = &g->block;
+    struct block_writer *w = &job->block;
     if (w->value.size > 0 && w->location == slot->location &&
         !block_is_full(w)) {
         checkpoint_add(w, slot);
         return;
     }
-    end_block(g);
-    checkpoint_start(w, g->store->log_time_ms, slot);
+    end_block(job);
+    checkpoint_start(w, job->meta.log_time_ms, slot);
 }
 
-static void put_address(struct gathering *g, struct slot *slot, bool expired)
+static void put_address(struct flush_job *job, struct slot *slot)
 {
-    if (!slot->address_changed && !expired)
+    if (!slot->address_changed && !slot->gone)
         return;
     uint8_t key[CHECKPOINT_KEY_SIZE];
     be32_put(key, slot->location);
     be32_put(key + 4, slot->device);
     be32_put(key + 8, slot->gateway);
     struct bytes value = {NULL, 0};
-    if (!expired && slot->address != NULL)
+    if (!slot->gone && slot->address != NULL)
         value = (struct bytes){slot->address->data, slot->address->size};
-    put_row(&g->job->addresses, key, sizeof key, value);
+    put_row(&job->addresses, key, sizeof key, value);
     slot->address_changed = false;
 }
 
@@ -211,72 +172,222 @@ static struct meta meta_of(const struct store *s)
     return meta;
 }
 
-/* --- the walk ---------------------------------------------------------------
+/* --- a slot -----------------------------------------------------------------
  */
 
-static bool gone(const struct slot *slot, void *arg)
+/* Takes out of the slot what the file shall hold elsewhere. Nobody has changed
+ * it since X. */
+static int close_slot(struct store *s, struct slot *slot)
 {
-    const struct store *s = arg;
-    return slot_is_expired(slot, s->log_time_ms);
+    struct flush_job *job = &s->job;
+    if (slot_is_closed(s, slot))
+        return 0;
+    slot->closed_by = (uint32_t)job->meta.generation;
+    slot->gone = slot_is_expired(slot, job->meta.log_time_ms);
+    s->gone += slot->gone;
+    put_address(job, slot);
+    return close_cells(s, slot);
 }
 
-static int walk(struct gathering *g)
+static int keep_copy(struct flush_job *job, struct slot *slot)
 {
-    struct store *s = g->store;
-    s->earliest_open = UINT32_MAX;
-    for (size_t i = 0; i < s->table.count; i++) {
-        struct slot *slot = &s->table.slots[i];
-        if (close_cells(g, slot) != 0)
+    struct kept_slots *kept = &job->kept;
+    if (kept->count == kept->capacity) {
+        size_t capacity = kept->capacity == 0 ? 64 : kept->capacity * 2;
+        struct slot *items = realloc(kept->items, capacity * sizeof *items);
+        if (items == NULL)
             return ERR_NOMEM;
-        take_parts(g, slot);
-        bool expired = slot_is_expired(slot, s->log_time_ms);
-        put_address(g, slot, expired);
-        if (!expired)
-            put_slot(g, slot);
+        kept->items = items;
+        kept->capacity = capacity;
     }
-    end_block(g);
-    /* A late cell's slot was stored into when the cell came, and with hours
-     * still open it cannot have expired since. */
-    for (size_t i = 0; i < PARTIALS; i++)
-        ASSERT(g->next_part[i] == g->parts[i].count);
-    table_remove(&s->table, gone, s);
-    for (enum tier tier = 0; tier < TIERS; tier++) {
-        s->partial[tier] = bucket_not_due(tier, s->log_time_ms);
-        cells_normalise(&g->job->due[tier]);
+    kept->items[kept->count++] = *slot;
+    slot->kept = (uint32_t)kept->count;
+    return 0;
+}
+
+/* Of a slot that the walk has not come to. */
+static int keep(struct store *s, struct slot *slot)
+{
+    if (slot->kept != 0)
+        return 0;
+    return close_slot(s, slot) == 0 ? keep_copy(&s->job, slot) : ERR_NOMEM;
+}
+
+int flush_job_keep(struct store *s, struct slot *slot)
+{
+    size_t number = (size_t)(slot - s->table.slots);
+    int rc = 0;
+    if (s->job.under_way && number >= s->job.slots)
+        slot->closed_by = (uint32_t)s->job.meta.generation; /* not there at X */
+    else if (s->job.under_way && number >= s->job.walked)
+        rc = keep(s, slot);
+    s->gone -= slot->gone;
+    slot->gone = false;
+    return rc;
+}
+
+/* --- the beginning ----------------------------------------------------------
+ */
+
+/* Of the flush before. */
+static bool gone(const struct slot *slot, void *arg)
+{
+    (void)arg;
+    return slot->gone;
+}
+
+static int tidy(struct store *s)
+{
+    int rc = table_sort(&s->table);
+    if (rc == 0 && s->gone > 0)
+        table_remove(&s->table, gone, NULL);
+    if (rc == 0)
+        s->gone = 0;
+    return rc;
+}
+
+/* Late cells whose hour (day) is open. */
+static int gather_parts(const struct flush_job *job, enum tier tier,
+                        struct cells *parts)
+{
+    for (size_t i = 0; i < job->late.count; i++) {
+        struct cell cell = job->late.items[i];
+        cell.bucket = bucket_of_minute(tier, cell.bucket);
+        if (!bucket_is_due(tier, cell.bucket, job->meta.log_time_ms) &&
+            cells_gather(parts, &cell) != 0)
+            return ERR_NOMEM;
+    }
+    cells_normalise(parts);
+    return 0;
+}
+
+/* They go into the partials. */
+static int put_parts(struct store *s, enum tier tier, const struct cells *parts)
+{
+    for (size_t i = 0; i < parts->count; i++) {
+        const struct cell *part = &parts->items[i];
+        struct slot_key key = {part->location, part->device, part->gateway};
+        struct slot *slot = table_find(&s->table, key);
+        /* It was stored into when the cell came, and with hours still open it
+         * cannot have expired since. */
+        ASSERT(slot != NULL);
+        if (close_slot(s, slot) != 0)
+            return ERR_NOMEM;
+        add_partial(slot, tier - 1u, part->upload, part->download);
     }
     return 0;
 }
 
-static int gather(struct gathering *g) REQUIRES(applier_thread)
+static int take_late(struct store *s)
 {
-    struct store *s = g->store;
-    if (table_sort(&s->table) != 0)
-        return ERR_NOMEM;
+    struct flush_job *job = &s->job;
+    int rc = 0;
     cells_normalise(&s->late);
-    g->job->late = s->late;
+    job->late = s->late;
     s->late = (struct cells){0};
-    if (gather_parts(g) != 0 || walk(g) != 0)
-        return ERR_NOMEM;
-    int rc = roster_each_dirty(s->roster, put_roster_row, &g->job->roster);
-    if (rc == 0)
-        roster_flushed(s->roster);
+    for (enum tier tier = TIER_HOUR; tier < TIERS && rc == 0; tier++) {
+        struct cells parts = {0};
+        rc = gather_parts(job, tier, &parts);
+        if (rc == 0)
+            rc = put_parts(s, tier, &parts);
+        cells_deinit(&parts);
+    }
     return rc;
 }
 
-int flush_job_fill(struct store *s)
+int flush_job_begin(struct store *s)
 {
     struct flush_job *job = &s->job;
     ASSERT(!job->under_way);
-    struct gathering g = {.store = s, .job = job};
-    job->under_way = true;
-    job->meta = meta_of(s);
+    if (tidy(s) != 0)
+        return ERR_NOMEM;
+    *job = (struct flush_job){.under_way = true,
+                              .walking = true,
+                              .meta = meta_of(s),
+                              .slots = s->table.count,
+                              .slice = calloc(FLUSH_SLICE, sizeof *job->slice)};
+    for (enum tier tier = 0; tier < TIERS; tier++) {
+        job->partial_before[tier] = s->partial[tier];
+        s->partial[tier] = bucket_not_due(tier, s->log_time_ms);
+    }
     s->unflushed = 0;
-    int rc = gather(&g);
-    if (buf_failed(&job->checkpoint) || buf_failed(&job->addresses) ||
-        buf_failed(&job->roster))
-        rc = ERR_NOMEM;
-    block_writer_deinit(&g.block);
-    for (size_t i = 0; i < PARTIALS; i++)
-        cells_deinit(&g.parts[i]);
+    s->earliest_open = UINT32_MAX; /* of the slots that are closed */
+    int rc = job->slice == NULL ? ERR_NOMEM : take_late(s);
+    if (rc == 0)
+        rc = roster_each_dirty(s->roster, put_roster_row, &job->roster);
+    if (rc == 0)
+        roster_flushed(s->roster);
+    return rc == 0 && buf_failed(&job->roster) ? ERR_NOMEM : rc;
+}
+
+/* --- the walk ---------------------------------------------------------------
+ */
+
+/* The next slots as they were at X, into the slice. Their addresses are the
+ * table's. */
+static int take_slice(struct store *s, size_t count, size_t *taken)
+{
+    struct flush_job *job = &s->job;
+    *taken = 0;
+    for (; count > 0 && job->walked < job->slots; count--) {
+        struct slot *slot = &s->table.slots[job->walked];
+        if (close_slot(s, slot) != 0)
+            return ERR_NOMEM;
+        const struct slot *then =
+            slot->kept == 0 ? slot : &job->kept.items[slot->kept - 1];
+        if (!then->gone)
+            job->slice[(*taken)++] = *then;
+        slot->kept = 0;
+        job->walked++;
+    }
+    return 0;
+}
+
+/* Puts the due cells in order: a copy of them, because readers look at them. */
+static int settle(struct store *s)
+{
+    struct flush_job *job = &s->job;
+    struct cells sorted[TIERS] = {{0}};
+    int rc = 0;
+    for (enum tier tier = 0; tier < TIERS && rc == 0; tier++)
+        rc = cells_copy(&job->due[tier], &sorted[tier]);
+    for (enum tier tier = 0; tier < TIERS && rc == 0; tier++)
+        cells_normalise(&sorted[tier]);
+    pthread_mutex_lock(&s->lock);
+    for (enum tier tier = 0; tier < TIERS && rc == 0; tier++) {
+        struct cells before = job->due[tier];
+        job->due[tier] = sorted[tier];
+        sorted[tier] = before;
+    }
+    job->walking = rc != 0;
+    pthread_mutex_unlock(&s->lock);
+    for (enum tier tier = 0; tier < TIERS; tier++)
+        cells_deinit(&sorted[tier]);
     return rc;
+}
+
+static int finish(struct store *s)
+{
+    struct flush_job *job = &s->job;
+    end_block(job);
+    if (buf_failed(&job->checkpoint) || buf_failed(&job->addresses))
+        return ERR_NOMEM;
+    return settle(s);
+}
+
+int flush_job_walk(struct store *s, size_t count)
+{
+    struct flush_job *job = &s->job;
+    size_t taken;
+    if (!job->walking)
+        return 0;
+    pthread_mutex_lock(&s->lock);
+    int rc = take_slice(s, count, &taken);
+    pthread_mutex_unlock(&s->lock);
+    if (rc != 0)
+        return rc;
+    /* Without the lock, so that who waits for it gets it. */
+    for (size_t i = 0; i < taken; i++)
+        put_slot(job, &job->slice[i]);
+    return job->walked < job->slots ? 1 : finish(s);
 }

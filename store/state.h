@@ -4,9 +4,10 @@
  *
  * Who may touch what: the applier is the only writer. What readers see it
  * changes under @lock, and reads without it; readers take @lock for one copy.
- * The job is the exception: once it is filled it belongs to who ends the flush
- * (the flusher, or the applier in store_flush), who alone has a write
- * transaction, and who lets the job go under @lock. Nobody changes it before.
+ * A flush is the exception: who ends it (the flusher, or the applier in
+ * store_flush) closes the slots under @lock. Once it is gathered, the job is
+ * that thread's, which alone has a write transaction, and lets the job go under
+ * @lock. Nobody changes it before.
  * The lock is never held during an LMDB commit. */
 #pragma once
 
@@ -33,6 +34,7 @@ struct store {
     pthread_mutex_t lock;       /* readers and the applier's changes of: */
     struct table table;
     struct cells late; /* of minutes that are due, in any order */
+    size_t gone;       /* slots that a flush took for expired */
     /* The hour and the day of the slots' partials, as of the last flush; of the
      * minutes the one that was not due then. */
     uint32_t partial[TIERS];
@@ -69,6 +71,15 @@ static inline bool slot_is_expired(const struct slot *slot,
                                    uint64_t log_time_ms)
 {
     return slot->seen_ms + SLOT_LIFE_MS < log_time_ms;
+}
+
+/* Of the flush that is under way, if there is one: its due cells are in the
+ * job, and its partials are of the buckets in store.partial. */
+static inline bool slot_is_closed(const struct store *s,
+                                  const struct slot *slot)
+{
+    return !s->job.under_way ||
+           slot->closed_by == (uint32_t)s->job.meta.generation;
 }
 
 /* load.c: what the file holds, into memory. */

@@ -219,11 +219,12 @@ static int apply_records(struct store *s, uint64_t index, struct reader records,
 
 /* The digest of the state after the whole entry, for all who asked in it. */
 static int answer_digests(struct store *s, uint64_t index,
-                          struct reader records, struct errmsg *e)
-    REQUIRES(applier_thread)
+                          struct reader records, struct apply_result *result,
+                          struct errmsg *e) REQUIRES(applier_thread)
 {
     uint64_t digest;
     int rc = store_flush(s, e);
+    result->flush_due = false;
     if (rc == 0)
         rc = digest_compute(s, index, &digest, e);
     if (rc != 0)
@@ -253,6 +254,7 @@ static int apply_locked(struct store *s, uint64_t index, struct reader records,
         return rc;
     s->applied_index = index;
     s->applied_term = result->header.term;
+    result->flush_due = flush_is_due(s);
     s->counters.apply_ns += clock_mono_ns() - start;
     return 0;
 }
@@ -283,14 +285,13 @@ int store_apply(struct store *s, uint64_t index, struct bytes entry,
     rc = apply_locked(s, index, records, result, &digest_asked, e);
     pthread_mutex_unlock(&s->lock);
     if (rc == 0 && digest_asked)
-        rc = answer_digests(s, index, records, e);
+        rc = answer_digests(s, index, records, result, e);
     /* Who sees this index finds its digest. */
     if (rc == 0) {
         atomic_store(&s->applied_index_seen, s->applied_index);
         atomic_store(&s->log_time_seen, s->log_time_ms);
     }
     result->outcomes = s->outcomes;
-    result->flush_due = flush_is_due(s);
     s->failed = rc;
     return rc;
 }
@@ -317,7 +318,7 @@ void store_status(struct store *s, struct store_status *out)
     out->applied_term = s->applied_term;
     out->log_time_ms = s->log_time_ms;
     out->flushed_index = atomic_load(&s->flushed_index);
-    out->slots = s->table.count;
+    out->slots = s->table.count - s->gone;
     out->counters = s->counters;
     if (s->earliest_open != UINT32_MAX)
         out->next_close_ms = bucket_close_ms(TIER_MINUTE, s->earliest_open);

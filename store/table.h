@@ -36,7 +36,10 @@ struct slot {
     uint32_t location, device, gateway;
     bool address_changed; /* not in the file yet; NULL then means: no row */
     bool partial_used[PARTIALS]; /* of the hour, of the day */
-    struct sample last;          /* from_zero is always false here */
+    bool gone;          /* a flush took it for expired: the next removes it */
+    uint32_t closed_by; /* the flush (its generation) that closed it last */
+    uint32_t kept; /* its number + 1 in the job of the flush; 0: not in it */
+    struct sample last;   /* from_zero is always false here */
     uint64_t seen_ms;     /* log time when it was last stored: slots expire */
     uint64_t connected_s; /* Unix s since when the peer is connected without a
                              break, 0 = it is not */

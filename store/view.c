@@ -75,7 +75,9 @@ static int visit_slot(const struct look *l, const struct slot *slot)
                         .gateway = slot->gateway};
     int rc = 0;
     if (tier != TIER_MINUTE && slot->partial_used[tier - 1]) {
-        cell.bucket = l->view->store->partial[tier];
+        const struct store *s = l->view->store;
+        cell.bucket = slot_is_closed(s, slot) ? s->partial[tier]
+                                              : s->job.partial_before[tier];
         cell.upload = slot->partial[tier - 1].upload;
         cell.download = slot->partial[tier - 1].download;
         rc = visit_cell(l, &cell);
@@ -169,13 +171,23 @@ static int visit_due(const struct look *l, const struct cells *due)
     return 0;
 }
 
+/* Of a job that is being gathered: in any order. */
+static int visit_gathered(const struct look *l, const struct cells *due)
+{
+    int rc = 0;
+    for (size_t i = 0; i < due->count && rc == 0; i++)
+        rc = visit_cell(l, &due->items[i]);
+    return rc;
+}
+
 static int visit_job(const struct look *l)
 {
     const struct store *s = l->view->store;
     enum tier tier = l->range->tier;
     if (!s->job.under_way || l->view->file_is_ahead)
         return 0;
-    int rc = visit_due(l, &s->job.due[tier]);
+    int rc = s->job.walking ? visit_gathered(l, &s->job.due[tier])
+                            : visit_due(l, &s->job.due[tier]);
     return rc == 0 ? visit_late(l, &s->job.late, s->partial[tier]) : rc;
 }
 

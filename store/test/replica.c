@@ -1,5 +1,7 @@
 #include "store/test/replica.h"
 
+#include "store/flush_job.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -80,6 +82,12 @@ void replica_begin_flush(struct replica *r)
     if (rc < 0)
         fail_msg("%s", e.text);
     r->flushing = rc == 1;
+}
+
+void replica_walk(struct replica *r, size_t slots)
+{
+    if (r->flushing)
+        assert_true(flush_job_walk(r->store, slots) >= 0);
 }
 
 void replica_end_flush(struct replica *r)

@@ -20,6 +20,8 @@ void replica_crash(struct replica *r); /* closes without a flush */
 void replica_flush(struct replica *r);
 /* Ends the one before first; so does an apply of a digest. */
 void replica_begin_flush(struct replica *r);
+/* Over so many slots, of the flush that was begun, if one was. */
+void replica_walk(struct replica *r, size_t slots);
 void replica_end_flush(struct replica *r); /* if one was begun */
 void replica_apply(struct replica *r, uint64_t index, struct bytes entry);
 

@@ -2,6 +2,7 @@
  * byte, what had been counted at the index it says, in the middle of flushes
  * too; and it never goes back. A flush that takes its time stalls neither. Run
  * it under TSan. */
+#include "store/flush_job.h"
 #include "store/test/replica.h"
 
 #include <pthread.h>
@@ -123,6 +124,10 @@ static void *flush_on(void *arg)
     do {
         while (sem_wait(&s->begun) != 0)
             continue;
+        /* So few slots would be one slice. */
+        while (!atomic_load(&s->done) &&
+               flush_job_walk(s->replica.store, 3) > 0)
+            sched_yield();
         if (!atomic_load(&s->done) &&
             store_flush_end(s->replica.store, &e) != 0)
             abort();

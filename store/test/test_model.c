@@ -291,15 +291,23 @@ static void one_step(struct fixture *f)
         replica_begin_flush(&f->calm);
     else if (scenario_random(&f->scenario, 4) == 0)
         replica_end_flush(&f->calm);
+    else
+        replica_walk(&f->calm, scenario_random(&f->scenario, 4));
 
+    if (scenario_random(&f->scenario, 4) == 0)
+        replica_begin_flush(&f->crashing);
+    replica_walk(&f->crashing, scenario_random(&f->scenario, 8));
     replica_apply(&f->crashing, logged->index, buf_bytes(&logged->entry));
     check_outcomes(f, &f->crashing, &step, want);
     compare_digests(f, logged->index);
     unsigned percent = f->crashing.result.flush_due ? 60 : 8;
-    if (scenario_random(&f->scenario, 100) < percent)
+    if (f->crashing.flushing && scenario_random(&f->scenario, 4) > 0)
+        replica_end_flush(&f->crashing); /* of the state before this step */
+    else if (scenario_random(&f->scenario, 100) < percent)
         replica_flush(&f->crashing);
     else if (scenario_random(&f->scenario, 8) == 0)
         replica_begin_flush(&f->crashing); /* it ends with the crash */
+    replica_walk(&f->crashing, scenario_random(&f->scenario, 8));
     crash_and_replay(f);
 }
 
