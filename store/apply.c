@@ -109,8 +109,12 @@ static int add_spread(struct store *s, struct batch *batch, struct slot *slot,
 static struct slot *slot_to_change(struct store *s, struct slot *found,
                                    struct slot_key key) REQUIRES(applier_thread)
 {
-    struct slot *slot = found != NULL ? found : table_add(&s->table, key);
-    return slot != NULL && flush_job_keep(s, slot) == 0 ? slot : NULL;
+    if (found != NULL)
+        return flush_job_keep(s, found) == 0 ? found : NULL;
+    struct slot *slot = table_add(&s->table, key);
+    if (slot != NULL)
+        flush_job_leave_out(s, slot);
+    return slot;
 }
 
 /* An expired slot counts as absent: the sample that finds it begins anew. Its

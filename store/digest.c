@@ -158,8 +158,8 @@ static int add_everything(struct store *s, struct hashing *h, struct errmsg *e)
     for (enum tier tier = 0; tier < TIERS; tier++)
         add_u64(h, s->horizon[tier]);
     for (size_t i = 0; i < s->table.count; i++)
-        if (!s->table.slots[i].gone)
-            add_slot(h, &s->table.slots[i]);
+        if (!table_at(&s->table, i)->gone)
+            add_slot(h, table_at(&s->table, i));
     MDB_txn *txn;
     struct meta meta;
     int rc = environment_read(&s->env, &txn, &meta, e);

@@ -2,11 +2,11 @@
  * index to the state at a later one: cells of closed buckets as blocks and
  * totals (late cells merged into what is there), expiry, the checkpoint of all
  * slots, addresses, the roster, and the meta record. docs/format.md, "What a
- * flush does". The applier begins it, which fixes the index; the flusher
- * ends it beside apply: it gathers the job in short holds of the lock
+ * flush does". The applier begins it, which fixes the index; the flusher ends
+ * it beside apply: it gathers the job in short holds of the lock
  * (store/flush_job.h) and writes it without; store_flush does both on the
- * applier. There is one job at a time, and only who ends it
- * has a write transaction. */
+ * applier. There is one job at a time, and only who ends it has a write
+ * transaction. */
 #include "store/state.h"
 
 #include "base/clock.h"

@@ -183,6 +183,7 @@ static int close_slot(struct store *s, struct slot *slot)
     if (slot_is_closed(s, slot))
         return 0;
     slot->closed_by = (uint32_t)job->meta.generation;
+    slot->kept = 0;
     slot->gone = slot_is_expired(slot, job->meta.log_time_ms);
     s->gone += slot->gone;
     put_address(job, slot);
@@ -205,22 +206,20 @@ static int keep_copy(struct flush_job *job, struct slot *slot)
     return 0;
 }
 
-/* Of a slot that the walk has not come to. */
-static int keep(struct store *s, struct slot *slot)
+void flush_job_leave_out(const struct store *s, struct slot *slot)
 {
-    if (slot->kept != 0)
-        return 0;
-    return close_slot(s, slot) == 0 ? keep_copy(&s->job, slot) : ERR_NOMEM;
+    slot->closed_by = (uint32_t)s->job.meta.generation;
+    slot->kept = SLOT_WALKED;
 }
 
 int flush_job_keep(struct store *s, struct slot *slot)
 {
-    size_t number = (size_t)(slot - s->table.slots);
     int rc = 0;
-    if (s->job.under_way && number >= s->job.slots)
-        slot->closed_by = (uint32_t)s->job.meta.generation; /* not there at X */
-    else if (s->job.under_way && number >= s->job.walked)
-        rc = keep(s, slot);
+    if (s->job.under_way) {
+        rc = close_slot(s, slot);
+        if (rc == 0 && slot->kept == 0)
+            rc = keep_copy(&s->job, slot);
+    }
     s->gone -= slot->gone;
     slot->gone = false;
     return rc;
@@ -229,21 +228,20 @@ int flush_job_keep(struct store *s, struct slot *slot)
 /* --- the beginning ----------------------------------------------------------
  */
 
-/* Of the flush before. */
-static bool gone(const struct slot *slot, void *arg)
-{
-    (void)arg;
-    return slot->gone;
-}
-
+/* What the flush before took for expired, and what is new since. */
 static int tidy(struct store *s)
 {
-    int rc = table_sort(&s->table);
-    if (rc == 0 && s->gone > 0)
-        table_remove(&s->table, gone, NULL);
-    if (rc == 0)
-        s->gone = 0;
-    return rc;
+    size_t count = 0;
+    for (size_t i = 0; i < s->gone_keys.count; i++) {
+        const struct slot *slot = table_find(&s->table, s->gone_keys.items[i]);
+        if (slot->gone)
+            s->gone_keys.items[count++] = s->gone_keys.items[i];
+    }
+    if (table_sort(&s->table) != 0)
+        return ERR_NOMEM;
+    table_remove(&s->table, s->gone_keys.items, count);
+    s->gone_keys.count = s->gone = 0;
+    return 0;
 }
 
 /* Late cells whose hour (day) is open. */
@@ -323,6 +321,23 @@ int flush_job_begin(struct store *s)
 /* --- the walk ---------------------------------------------------------------
  */
 
+static int note_gone(struct store *s, const struct slot *slot)
+{
+    struct slot_keys *keys = &s->gone_keys;
+    if (!slot->gone)
+        return 0;
+    if (keys->count == keys->capacity) {
+        size_t capacity = keys->capacity == 0 ? 64 : keys->capacity * 2;
+        struct slot_key *items = realloc(keys->items, capacity * sizeof *items);
+        if (items == NULL)
+            return ERR_NOMEM;
+        keys->items = items;
+        keys->capacity = capacity;
+    }
+    keys->items[keys->count++] = slot_key_of(slot);
+    return 0;
+}
+
 /* The next slots as they were at X, into the slice. Their addresses are the
  * table's. */
 static int take_slice(struct store *s, size_t count, size_t *taken)
@@ -330,14 +345,14 @@ static int take_slice(struct store *s, size_t count, size_t *taken)
     struct flush_job *job = &s->job;
     *taken = 0;
     for (; count > 0 && job->walked < job->slots; count--) {
-        struct slot *slot = &s->table.slots[job->walked];
-        if (close_slot(s, slot) != 0)
+        struct slot *slot = table_at(&s->table, job->walked);
+        if (close_slot(s, slot) != 0 || note_gone(s, slot) != 0)
             return ERR_NOMEM;
         const struct slot *then =
             slot->kept == 0 ? slot : &job->kept.items[slot->kept - 1];
         if (!then->gone)
             job->slice[(*taken)++] = *then;
-        slot->kept = 0;
+        slot->kept = SLOT_WALKED;
         job->walked++;
     }
     return 0;
@@ -379,6 +394,7 @@ int flush_job_walk(struct store *s, size_t count)
 {
     struct flush_job *job = &s->job;
     size_t taken;
+    ASSERT(count <= FLUSH_SLICE);
     if (!job->walking)
         return 0;
     pthread_mutex_lock(&s->lock);

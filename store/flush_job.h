@@ -25,11 +25,11 @@ struct flush_job {
                                 in a tier whose bucket is not due they are in
                                 the partials of the slots instead */
     uint32_t partial_before[TIERS]; /* of the slots that are not closed */
-    size_t slots;           /* of the table as it was at X; it is not put in
-                               order again before the walk is over */
-    size_t walked;          /* of them */
-    struct kept_slots {     /* slots as they were at X, closed */
-        struct slot *items; /* owned; their addresses are not */
+    size_t slots;                   /* of the table as it was at X; that part of
+                                       the order stays as it is till the job is gone */
+    size_t walked;                  /* of them */
+    struct kept_slots {             /* slots as they were at X, closed */
+        struct slot *items;         /* owned; their addresses are not */
         size_t count, capacity;
     } kept;
 
@@ -50,8 +50,11 @@ void flush_job_deinit(struct flush_job *job);
  * state of an index. */
 NODISCARD int flush_job_begin(struct store *s) REQUIRES(applier_thread);
 
-/* Apply is about to change @slot, or has just added it. The caller holds the
- * lock. ERR_NOMEM. */
+/* Apply has just added @slot. The caller holds the lock. */
+void flush_job_leave_out(const struct store *s, struct slot *slot)
+    REQUIRES(applier_thread);
+
+/* Apply is about to change @slot. The caller holds the lock. ERR_NOMEM. */
 NODISCARD int flush_job_keep(struct store *s, struct slot *slot)
     REQUIRES(applier_thread);
 

@@ -34,7 +34,7 @@ static int copy_keys(struct store *s, uint32_t location, struct keys *keys)
     if (keys->items == NULL)
         rc = ERR_NOMEM;
     for (size_t i = first; i < t->count && rc == 0; i++) {
-        const struct slot *slot = &t->slots[i];
+        const struct slot *slot = table_at(t, i);
         if (is_asked(s, slot, location))
             keys->items[keys->count++] = slot_key_of(slot);
         else if (i < t->sorted && location != 0 && slot->location > location)
@@ -142,7 +142,7 @@ int query_active(struct store *s, uint32_t location, uint64_t since_s,
     const struct table *t = &s->table;
     size_t i = table_lower_bound(t, (struct slot_key){location, 0, 0});
     for (; i < t->count && rc == 0; i++) {
-        const struct slot *slot = &t->slots[i];
+        const struct slot *slot = table_at(t, i);
         if (i < t->sorted && location != 0 && slot->location > location)
             i = t->sorted - 1; /* go on with the tail */
         else if (slot->last.handshake_s >= since_s &&

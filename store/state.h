@@ -34,7 +34,11 @@ struct store {
     pthread_mutex_t lock;       /* readers and the applier's changes of: */
     struct table table;
     struct cells late; /* of minutes that are due, in any order */
-    size_t gone;       /* slots that a flush took for expired */
+    size_t gone;       /* slots that a flush took for expired; */
+    struct slot_keys { /* of them and others, in order; every one is there */
+        struct slot_key *items; /* owned */
+        size_t count, capacity;
+    } gone_keys;
     /* The hour and the day of the slots' partials, as of the last flush; of the
      * minutes the one that was not due then. */
     uint32_t partial[TIERS];

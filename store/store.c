@@ -61,6 +61,7 @@ void store_close(struct store *s)
     table_deinit(&s->table);
     cells_deinit(&s->late);
     flush_job_deinit(&s->job);
+    free(s->gone_keys.items);
     free(s->outcomes);
     free(s->peers);
     pthread_cond_destroy(&s->flush_ended);

@@ -33,8 +33,9 @@ static uint64_t hash_key(struct slot_key key)
 void table_deinit(struct table *t)
 {
     for (size_t i = 0; i < t->count; i++)
-        free(t->slots[i].address);
+        free(table_at(t, i)->address);
     free(t->slots);
+    free(t->order);
     free(t->index);
     *t = (struct table){0};
 }
@@ -54,7 +55,7 @@ static void index_fill(struct table *t)
 {
     memset(t->index, 0, t->index_size * sizeof *t->index);
     for (size_t i = 0; i < t->count; i++)
-        t->index[index_place(t, slot_key_of(&t->slots[i]))] = (uint32_t)i + 1;
+        t->index[index_place(t, slot_key_of(table_at(t, i)))] = t->order[i] + 1;
 }
 
 static int grow(struct table *t)
@@ -64,6 +65,10 @@ static int grow(struct table *t)
     if (slots == NULL)
         return ERR_NOMEM;
     t->slots = slots;
+    uint32_t *order = realloc(t->order, capacity * sizeof *order);
+    if (order == NULL)
+        return ERR_NOMEM;
+    t->order = order;
     uint32_t *index = malloc(capacity * 2 * sizeof *index);
     if (index == NULL)
         return ERR_NOMEM;
@@ -83,6 +88,15 @@ struct slot *table_find(const struct table *t, struct slot_key key)
     return number == 0 ? NULL : &t->slots[number - 1];
 }
 
+static uint32_t take_place(struct table *t)
+{
+    if (t->free == 0)
+        return (uint32_t)t->used++;
+    uint32_t place = t->free - 1;
+    t->free = t->slots[place].kept;
+    return place;
+}
+
 struct slot *table_add(struct table *t, struct slot_key key)
 {
     if (t->count == t->capacity && grow(t) != 0)
@@ -92,18 +106,49 @@ struct slot *table_add(struct table *t, struct slot_key key)
     /* A load in key order, as at start, leaves no tail. */
     if (t->sorted == t->count &&
         (t->count == 0 ||
-         slot_key_compare(slot_key_of(&t->slots[t->count - 1]), key) < 0))
+         slot_key_compare(slot_key_of(table_at(t, t->count - 1)), key) < 0))
         t->sorted++;
-    struct slot *slot = &t->slots[t->count++];
+    t->order[t->count] = take_place(t);
+    struct slot *slot = table_at(t, t->count++);
     *slot = (struct slot){
         .location = key.location, .device = key.device, .gateway = key.gateway};
-    t->index[at] = (uint32_t)t->count;
+    t->index[at] = t->order[t->count - 1] + 1;
     return slot;
 }
 
-static int compare_slots(const void *a, const void *b)
+/* The first of order[from..end) that is not below @key; these are sorted. */
+static size_t lower_bound(const struct table *t, size_t from, size_t end,
+                          struct slot_key key)
 {
-    return slot_key_compare(slot_key_of(a), slot_key_of(b));
+    while (from < end) {
+        size_t middle = from + (end - from) / 2;
+        if (slot_key_compare(slot_key_of(table_at(t, middle)), key) < 0)
+            from = middle + 1;
+        else
+            end = middle;
+    }
+    return from;
+}
+
+size_t table_lower_bound(const struct table *t, struct slot_key key)
+{
+    return lower_bound(t, 0, t->sorted, key);
+}
+
+static void move_order(struct table *t, size_t to, size_t from, size_t count)
+{
+    memmove(t->order + to, t->order + from, count * sizeof *t->order);
+}
+
+struct newcomer {
+    struct slot_key key;
+    uint32_t place;
+};
+
+static int compare_newcomers(const void *a, const void *b)
+{
+    const struct newcomer *x = a, *y = b;
+    return slot_key_compare(x->key, y->key);
 }
 
 int table_sort(struct table *t)
@@ -111,55 +156,69 @@ int table_sort(struct table *t)
     size_t tail_count = t->count - t->sorted;
     if (tail_count == 0)
         return 0;
-    struct slot *tail = malloc(tail_count * sizeof *tail);
+    struct newcomer *tail = malloc(tail_count * sizeof *tail);
     if (tail == NULL)
         return ERR_NOMEM;
-    memcpy(tail, t->slots + t->sorted, tail_count * sizeof *tail);
-    qsort(tail, tail_count, sizeof *tail, compare_slots);
-    /* Merge from the back: what is in place already is moved once at most. */
-    size_t i = t->sorted, j = tail_count;
-    while (j > 0) {
-        if (i > 0 && compare_slots(&t->slots[i - 1], &tail[j - 1]) > 0) {
-            t->slots[i + j - 1] = t->slots[i - 1];
-            i--;
-        } else {
-            t->slots[i + j - 1] = tail[j - 1];
-            j--;
-        }
+    for (size_t i = 0; i < tail_count; i++)
+        tail[i] = (struct newcomer){slot_key_of(table_at(t, t->sorted + i)),
+                                    t->order[t->sorted + i]};
+    qsort(tail, tail_count, sizeof *tail, compare_newcomers);
+    /* From the back: what is in order already is moved once at most. */
+    size_t end = t->sorted;
+    for (size_t i = tail_count; i > 0; i--) {
+        size_t at = lower_bound(t, 0, end, tail[i - 1].key);
+        move_order(t, at + i, at, end - at);
+        t->order[at + i - 1] = tail[i - 1].place;
+        end = at;
     }
     free(tail);
     t->sorted = t->count;
-    index_fill(t);
     return 0;
 }
 
-void table_remove(struct table *t, slot_predicate *gone, void *arg)
+/* Frees a place of the index. What follows it was perhaps put there because it
+ * was taken, and moves up. */
+static void index_remove(struct table *t, size_t hole)
 {
-    ASSERT(t->sorted == t->count);
-    size_t kept = 0;
-    for (size_t i = 0; i < t->count; i++) {
-        if (gone(&t->slots[i], arg))
-            free(t->slots[i].address);
-        else
-            t->slots[kept++] = t->slots[i];
+    size_t mask = t->index_size - 1;
+    for (size_t at = (hole + 1) & mask; t->index[at] != 0;
+         at = (at + 1) & mask) {
+        struct slot_key key = slot_key_of(&t->slots[t->index[at] - 1]);
+        size_t home = hash_key(key) & mask;
+        if (((at - home) & mask) < ((at - hole) & mask))
+            continue;
+        t->index[hole] = t->index[at];
+        hole = at;
     }
-    if (kept == t->count)
-        return;
-    t->count = t->sorted = kept;
-    index_fill(t);
+    t->index[hole] = 0;
 }
 
-size_t table_lower_bound(const struct table *t, struct slot_key key)
+static void free_place(struct table *t, uint32_t place)
 {
-    size_t low = 0, high = t->sorted;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (slot_key_compare(slot_key_of(&t->slots[middle]), key) < 0)
-            low = middle + 1;
-        else
-            high = middle;
+    struct slot *slot = &t->slots[place];
+    index_remove(t, index_place(t, slot_key_of(slot)));
+    free(slot->address);
+    *slot = (struct slot){.kept = t->free};
+    t->free = place + 1;
+}
+
+void table_remove(struct table *t, const struct slot_key *keys, size_t count)
+{
+    ASSERT(t->sorted == t->count);
+    if (count == 0)
+        return;
+    size_t kept = 0, next = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t at = lower_bound(t, next, t->count, keys[i]);
+        ASSERT(at < t->count &&
+               slot_key_compare(slot_key_of(table_at(t, at)), keys[i]) == 0);
+        free_place(t, t->order[at]);
+        move_order(t, kept, next, at - next);
+        kept += at - next;
+        next = at + 1;
     }
-    return low;
+    move_order(t, kept, next, t->count - next);
+    t->count = t->sorted = kept + t->count - next;
 }
 
 static int put_address(struct slot *slot, struct bytes endpoint,

@@ -108,7 +108,7 @@ static int visit_sorted(const struct look *l)
     struct cell next = view_range_first(l->range);
     size_t i = find_slot(t, &next);
     while (i < t->sorted) {
-        const struct slot *slot = &t->slots[i];
+        const struct slot *slot = table_at(t, i);
         struct cell at = {.location = slot->location,
                           .device = slot->device,
                           .gateway = slot->gateway};
@@ -131,7 +131,7 @@ static int visit_table(const struct look *l)
     const struct table *t = &l->view->store->table;
     int rc = visit_sorted(l);
     for (size_t i = t->sorted; i < t->count && rc == 0; i++)
-        rc = visit_slot(l, &t->slots[i]);
+        rc = visit_slot(l, table_at(t, i));
     return rc;
 }
 
