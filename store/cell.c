@@ -51,15 +51,23 @@ int cells_push(struct cells *cells, const struct cell *cell)
     return 0;
 }
 
+int cells_reserve(struct cells *cells, size_t capacity)
+{
+    cells->items = malloc(capacity * sizeof *cells->items);
+    if (cells->items == NULL)
+        return ERR_NOMEM;
+    cells->capacity = capacity;
+    return 0;
+}
+
 int cells_copy(const struct cells *cells, struct cells *out)
 {
     if (cells->count == 0)
         return 0;
-    out->items = malloc(cells->count * sizeof *out->items);
-    if (out->items == NULL)
+    if (cells_reserve(out, cells->count) != 0)
         return ERR_NOMEM;
     memcpy(out->items, cells->items, cells->count * sizeof *out->items);
-    out->count = out->capacity = cells->count;
+    out->count = cells->count;
     return 0;
 }
 

@@ -38,6 +38,9 @@ int cell_compare(const struct cell *a, const struct cell *b);
 /* Appends; ERR_NOMEM. */
 NODISCARD int cells_push(struct cells *cells, const struct cell *cell);
 
+/* Room for so many in a run that is empty. ERR_NOMEM. */
+NODISCARD int cells_reserve(struct cells *cells, size_t capacity);
+
 /* @out, which is empty, becomes the same. ERR_NOMEM. */
 NODISCARD int cells_copy(const struct cells *cells, struct cells *out);
 

@@ -293,6 +293,17 @@ static int take_late(struct store *s)
     return rc;
 }
 
+/* One cell of each slot where a bucket may close: to let them grow would copy
+ * them under the lock. */
+static int reserve_due(const struct store *s, struct flush_job *job)
+{
+    int rc = 0;
+    for (enum tier tier = 0; tier < TIERS && rc == 0; tier++)
+        if (job->slots > 0 && job->partial_before[tier] != s->partial[tier])
+            rc = cells_reserve(&job->due[tier], job->slots);
+    return rc;
+}
+
 int flush_job_begin(struct store *s)
 {
     struct flush_job *job = &s->job;
@@ -310,7 +321,9 @@ int flush_job_begin(struct store *s)
     }
     s->unflushed = 0;
     s->earliest_open = UINT32_MAX; /* of the slots that are closed */
-    int rc = job->slice == NULL ? ERR_NOMEM : take_late(s);
+    int rc = job->slice == NULL ? ERR_NOMEM : reserve_due(s, job);
+    if (rc == 0)
+        rc = take_late(s);
     if (rc == 0)
         rc = roster_each_dirty(s->roster, put_roster_row, &job->roster);
     if (rc == 0)
