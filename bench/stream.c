@@ -171,6 +171,7 @@ static void encode_report(struct stream *s, uint64_t now_ms)
                                     : (struct bytes){NULL, 0},
         .peers = load->reports,
         .peer_count = load->batch,
+        .awaits_answer = takes_turns(s),
     };
     report_batch_encode(&load->message, &batch);
 }

@@ -17,7 +17,13 @@ enum { COMPLAINT_INTERVAL_MS = 60 * 1000 };
 
 struct stream;
 
-enum tag_kind { TAG_STATUS, TAG_HEADERS, TAG_RECEIVE, TAG_SEND };
+enum tag_kind {
+    TAG_STATUS,
+    TAG_HEADERS,
+    TAG_RECEIVE,
+    TAG_SEND,
+    TAG_EXCHANGE, /* sent, and the answer received */
+};
 
 struct tag {
     struct stream *stream; /* borrowed: the stream it is a member of */
@@ -30,9 +36,9 @@ struct stream {
     struct reporter *reporter; /* borrowed; NULL: abandoned */
     grpc_channel *channel;     /* owned */
     grpc_call *call;           /* owned */
-    struct tag status_tag, headers_tag, receive_tag, send_tag;
+    struct tag status_tag, headers_tag, receive_tag, send_tag, exchange_tag;
     unsigned pending; /* tags that gRPC still holds */
-    bool sending, ended, acknowledged;
+    bool sending, receiving, ended, acknowledged;
     uint64_t waiting_since_ms; /* the oldest batch, 0 = none waits */
     grpc_metadata_array headers, trailers;
     grpc_byte_buffer *received; /* owned between its tag and its handling */
@@ -50,6 +56,7 @@ struct reporter {
     uint64_t complained_ms; /* last complaint about refused access */
     bool overloaded; /* a node said so, and not all is acknowledged since */
     enum reporter_event event; /* to be told by the running poll */
+    struct buf message;        /* the one that is being sent */
 };
 
 /* --- life ----------------------------------------------------------------- */
@@ -108,6 +115,7 @@ void reporter_destroy(struct reporter *r)
     grpc_completion_queue_destroy(r->queue);
     grpc_shutdown();
     channel_maker_deinit(&r->channels);
+    buf_deinit(&r->message);
     free(r);
 }
 
@@ -141,13 +149,17 @@ static bool start(struct stream *s, const grpc_op *ops, size_t count,
     return true;
 }
 
-static bool start_receive(struct stream *s)
+static grpc_op receive_op(struct stream *s)
 {
-    grpc_op op;
-    memset(&op, 0, sizeof op);
-    op.op = GRPC_OP_RECV_MESSAGE;
+    grpc_op op = {.op = GRPC_OP_RECV_MESSAGE};
     op.data.recv_message.recv_message = &s->received;
-    return start(s, &op, 1, &s->receive_tag);
+    return op;
+}
+
+static void start_receive(struct stream *s)
+{
+    grpc_op op = receive_op(s);
+    s->receiving = start(s, &op, 1, &s->receive_tag);
 }
 
 static bool start_call(struct stream *s)
@@ -171,7 +183,7 @@ static bool start_call(struct stream *s)
     headers[1].data.recv_initial_metadata.recv_initial_metadata = &s->headers;
 
     bool started = start(s, &status, 1, &s->status_tag) &&
-                   start(s, headers, 2, &s->headers_tag) && start_receive(s);
+                   start(s, headers, 2, &s->headers_tag);
     for (size_t i = 0; i < count; i++) {
         grpc_slice_unref(metadata[i].key);
         grpc_slice_unref(metadata[i].value);
@@ -188,6 +200,7 @@ static void open_stream(struct reporter *r)
     s->headers_tag = (struct tag){s, TAG_HEADERS};
     s->receive_tag = (struct tag){s, TAG_RECEIVE};
     s->send_tag = (struct tag){s, TAG_SEND};
+    s->exchange_tag = (struct tag){s, TAG_EXCHANGE};
     s->details = grpc_empty_slice();
     grpc_metadata_array_init(&s->headers);
     grpc_metadata_array_init(&s->trailers);
@@ -390,6 +403,11 @@ static int read_ack(grpc_byte_buffer *message, uint64_t *sequence)
     return rv;
 }
 
+static bool awaits_acks(const struct reporter *r)
+{
+    return r->session->stream_sent > r->session->acknowledged;
+}
+
 static void on_ack(struct stream *s)
 {
     struct reporter *r = s->reporter;
@@ -416,12 +434,12 @@ static void on_ack(struct stream *s)
                  reporter_node(r));
         r->overloaded = false;
     }
-    bool waits = r->session->stream_sent > r->session->acknowledged;
-    s->waiting_since_ms = waits ? clock_mono_ms() : 0;
+    s->waiting_since_ms = awaits_acks(r) ? clock_mono_ms() : 0;
 }
 
 static void on_message(struct stream *s, bool ok)
 {
+    s->receiving = false;
     /* No message: the stream is over, and the status says why. */
     if (!ok || s->received == NULL)
         return;
@@ -429,8 +447,25 @@ static void on_message(struct stream *s, bool ok)
         on_ack(s);
     grpc_byte_buffer_destroy(s->received);
     s->received = NULL;
-    if (s->reporter != NULL)
-        (void)start_receive(s);
+    if (s->reporter != NULL && awaits_acks(s->reporter))
+        start_receive(s);
+}
+
+/* The last batch that there is asks for its answer together with being sent, as
+ * a unary call does, and tells the node so: alone, either side's read would
+ * send an HTTP/2 window update of its own. */
+static bool start_send(struct stream *s, grpc_byte_buffer *message, bool last)
+{
+    grpc_op ops[2] = {{.op = GRPC_OP_SEND_MESSAGE}};
+    ops[0].data.send_message.send_message = message;
+    if (last && !s->receiving) {
+        ops[1] = receive_op(s);
+        s->receiving = start(s, ops, 2, &s->exchange_tag);
+        return s->receiving;
+    }
+    if (!s->receiving)
+        start_receive(s);
+    return start(s, ops, 1, &s->send_tag);
 }
 
 /* One batch is with gRPC at a time: it completes when the flow control lets it
@@ -448,14 +483,16 @@ static void send_due(struct reporter *r)
         }
         return;
     }
-    grpc_slice slice =
-        grpc_slice_from_copied_buffer((const char *)batch.data, batch.size);
+    bool last = session_all_given(r->session);
+    buf_clear(&r->message);
+    buf_put(&r->message, batch.data, batch.size);
+    if (last)
+        report_batch_put_awaits_answer(&r->message);
+    ASSERT(!buf_failed(&r->message));
+    grpc_slice slice = grpc_slice_from_copied_buffer(
+        (const char *)r->message.data, r->message.size);
     grpc_byte_buffer *message = grpc_raw_byte_buffer_create(&slice, 1);
-    grpc_op op;
-    memset(&op, 0, sizeof op);
-    op.op = GRPC_OP_SEND_MESSAGE;
-    op.data.send_message.send_message = message;
-    s->sending = start(s, &op, 1, &s->send_tag);
+    s->sending = start_send(s, message, last);
     grpc_byte_buffer_destroy(message);
     grpc_slice_unref(slice);
     if (s->waiting_since_ms == 0)
@@ -477,6 +514,10 @@ static void handle(grpc_event ev)
         break;
     case TAG_SEND:
         s->sending = false;
+        break;
+    case TAG_EXCHANGE:
+        s->sending = false;
+        on_message(s, ev.success != 0);
         break;
     case TAG_HEADERS:
         break;

@@ -189,6 +189,11 @@ bool session_next(struct session *s, size_t window, struct bytes *batch)
     return true;
 }
 
+bool session_all_given(const struct session *s)
+{
+    return s->stream_sent + 1 == spool_next_sequence(&s->spool);
+}
+
 int session_acknowledged(struct session *s, uint64_t sequence)
 {
     if (sequence > s->stream_sent)

@@ -88,6 +88,9 @@ void session_stream_opened(struct session *s);
  * disk failed so badly that the session was renewed. */
 bool session_next(struct session *s, size_t window, struct bytes *batch);
 
+/* The current stream was given all there is. */
+bool session_all_given(const struct session *s);
+
 /* @sequence and all before are on a majority's disks. ERR_INVALID: this stream
  * was never given that number; the node is wrong and the stream must end. */
 NODISCARD int session_acknowledged(struct session *s, uint64_t sequence);

@@ -60,22 +60,28 @@ void call_headers(struct call *c)
     batch_start(c, &op, 1, &c->headers);
 }
 
+static grpc_op receive_op(struct call *c)
+{
+    grpc_op op = {.op = GRPC_OP_RECV_MESSAGE};
+    op.data.recv_message.recv_message = &c->incoming;
+    return op;
+}
+
 void call_read(struct call *c)
 {
     if (c->reading || c->half_closed || c->ended)
         return;
-    grpc_op receive = {.op = GRPC_OP_RECV_MESSAGE};
-    receive.data.recv_message.recv_message = &c->incoming;
+    grpc_op receive = receive_op(c);
     c->reading = true;
     batch_start(c, &receive, 1, &c->message);
 }
 
-void call_send(struct call *c, struct bytes message)
+static void send_message(struct call *c, struct bytes message, bool and_read)
 {
     grpc_metadata metadata[2];
     grpc_op ops[OPERATIONS_MAX];
     size_t count = 0;
-    ASSERT(!c->sending);
+    ASSERT(!c->sending && !(and_read && c->reading));
     if (c->ended)
         return;
     if (!c->headers_sent)
@@ -85,10 +91,28 @@ void call_send(struct call *c, struct bytes message)
     grpc_byte_buffer *buffer = grpc_raw_byte_buffer_create(&slice, 1);
     ops[count] = (grpc_op){.op = GRPC_OP_SEND_MESSAGE};
     ops[count++].data.send_message.send_message = buffer;
-    c->sending = true;
-    batch_start(c, ops, count, &c->send);
+    if (and_read) {
+        /* The tag comes with the next message; a status may go before that,
+         * which libgrpc sends behind this message. */
+        ops[count++] = receive_op(c);
+        c->reading = true;
+        batch_start(c, ops, count, &c->message);
+    } else {
+        c->sending = true;
+        batch_start(c, ops, count, &c->send);
+    }
     grpc_byte_buffer_destroy(buffer);
     grpc_slice_unref(slice);
+}
+
+void call_send(struct call *c, struct bytes message)
+{
+    send_message(c, message, false);
+}
+
+void call_answer(struct call *c, struct bytes message)
+{
+    send_message(c, message, true);
 }
 
 static void status_send(struct call *c)

@@ -183,6 +183,11 @@ void call_headers(struct call *c);
 void call_read(struct call *c);
 /* Sends one message, which is copied. Not while c->sending. */
 void call_send(struct call *c, struct bytes message);
+/* Likewise, and asks for the next message with it, for a client that has none
+ * before it knows this one. libgrpc sends a window update for a read at once, a
+ * system call of its own, unless it has something else to send. Not while
+ * c->reading. */
+void call_answer(struct call *c, struct bytes message);
 /* Ends the call; only the first end counts. */
 void call_finish(struct call *c, grpc_status_code code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -11,6 +11,7 @@ struct report_call {
     struct call call;
     struct native_stream stream;
     bool open;
+    bool awaited; /* nothing comes before all is acknowledged */
 };
 
 static struct report_call *report_of(struct call *c)
@@ -26,9 +27,15 @@ static void send_ack(struct call *c, uint64_t sequence, uint64_t applied_index)
         .applied_index = applied_index,
         .leader = bytes_of_string(g->leader_name),
     };
+    struct report_call *r = report_of(c);
     buf_clear(&g->out);
     report_ack_encode(&g->out, &ack);
-    call_send(c, buf_bytes(&g->out));
+    if (r->awaited && r->stream.count == 0) {
+        r->awaited = false;
+        call_answer(c, buf_bytes(&g->out));
+    } else {
+        call_send(c, buf_bytes(&g->out));
+    }
 }
 
 /* Another stream of the same agent id here; NULL: none. */
@@ -84,7 +91,7 @@ static void report_go_on(struct call *c)
         call_finish_stream(c, s->end, s->end_value);
     else if (c->half_closed && s->count == 0 && !s->ack_due)
         call_finish(c, GRPC_STATUS_OK, "%s", "");
-    else if (native_stream_has_room(s))
+    else if (!report_of(c)->awaited && native_stream_has_room(s))
         call_read(c);
 }
 
@@ -129,6 +136,7 @@ static void report_message(struct call *c, struct bytes message)
         return;
     }
     atomic_fetch_add(&counters->reports, batch.peer_count);
+    report_of(c)->awaited = batch.awaits_answer;
     if (native_record_encode(s, &who, &batch, &record) != 0 ||
         native_stream_add(s, batch.session, batch.sequence, &record) != 0)
         call_refuse_overload(c);

@@ -35,6 +35,7 @@ struct stat_report {
 struct report_batch {
     uint64_t session, sequence, sampled_at_ms;
     struct bytes machine;      /* borrowed; empty if absent */
+    bool awaits_answer;        /* the sender has no other batch now */
     struct stat_report *peers; /* the caller's array */
     size_t peer_count;
 };
@@ -66,6 +67,8 @@ NODISCARD int stats_update_decode(struct bytes message, struct stat_report *out,
  * allowed_ips is written as one entry, unless it holds commas: then one entry
  * each. */
 void report_batch_encode(struct buf *out, const struct report_batch *batch);
+/* Makes the encoded batch before it one that awaits its answer. */
+void report_batch_put_awaits_answer(struct buf *out);
 void stats_update_encode(struct buf *out, uint64_t id,
                          const struct stat_report *report);
 

@@ -18,7 +18,7 @@
 static const struct wire_field_spec batch_fields[] = {
     [1] = {"session", WIRE_VARINT},       [2] = {"sequence", WIRE_VARINT},
     [3] = {"sampled_at_ms", WIRE_VARINT}, [5] = {"peers", WIRE_BYTES},
-    [6] = {"machine", WIRE_BYTES},
+    [6] = {"machine", WIRE_BYTES},        [7] = {"awaits_answer", WIRE_VARINT},
 };
 
 static const struct wire_field_spec peer_report_fields[] = {
@@ -225,8 +225,11 @@ int report_batch_decode(struct bytes message, struct report_batch *out,
                 return rc;
             out->peer_count++;
             break;
-        default: /* 6 */
+        case 6:
             out->machine = f.bytes;
+            break;
+        default: /* 7 */
+            out->awaits_answer = f.value != 0;
             break;
         }
     }

@@ -41,6 +41,13 @@ void report_batch_encode(struct buf *out, const struct report_batch *batch)
     for (size_t i = 0; i < batch->peer_count; i++)
         put_peer_report(out, &batch->peers[i]);
     wire_put_bytes(out, 6, batch->machine);
+    if (batch->awaits_answer)
+        report_batch_put_awaits_answer(out);
+}
+
+void report_batch_put_awaits_answer(struct buf *out)
+{
+    wire_put_uint(out, 7, 1);
 }
 
 void stats_update_encode(struct buf *out, uint64_t id,

@@ -102,6 +102,7 @@ static const uint8_t golden_batch[] = {
     0x40, 0x01,                               /*   from_zero */
     0x2a, 0x22, 0x0a, 0x20, KEY_BYTES,        /* peers, an idle one */
     0x32, 0x02, 0xca, 0xfe,                   /* machine */
+    0x38, 0x01,                               /* awaits_answer */
 };
 /* clang-format on */
 
@@ -115,6 +116,7 @@ static void a_batch_is_read_from_its_bytes(void **state)
     assert_int_equal(b.sequence, 7);
     assert_int_equal(b.sampled_at_ms, 300);
     assert_int_equal(b.machine.size, 2);
+    assert_true(b.awaits_answer);
     assert_int_equal(b.peer_count, 2);
     assert_memory_equal(b.peers[0].public_key, key, sizeof key);
     assert_int_equal(b.peers[0].upload, 150);
@@ -150,6 +152,7 @@ static void a_batch_is_written_as_its_bytes(void **state)
         .machine = RAW(0xca, 0xfe),
         .peers = reports,
         .peer_count = 2,
+        .awaits_answer = true,
     };
     struct buf out = {0};
 

@@ -57,6 +57,7 @@ test('the first batch is the baseline of every peer, with the headers', async ()
     assert.equal(second.sequence, 2); // idle, and sent all the same
     assert.equal(letters(second), '');
     assert.equal(second.machine.length, 0);
+    assert.equal(second.awaits_answer, true); // none waits behind it
     const headers = one.streams[0].metadata.getMap();
     assert.equal(headers.authorization, 'secret');
     assert.equal(headers.hostname, os.hostname());
@@ -118,6 +119,9 @@ test('a node that acknowledges nothing is left for another', async () => {
     for (const me of [one, two]) me.behave = acknowledge;
     await until('acknowledgements', () => agent.output.includes('reporting to'), 8000);
     for (const me of [one, two]) assert.equal(me.sequences[0], 1);
+    // The first node was sent it alone, the other with what came since.
+    assert.deepEqual([one, two].map((me) => me.batches[0].awaits_answer).sort(),
+        [false, true]);
 });
 
 test('a node with too much to do is left for another at once, and that is said once', async () => {

@@ -215,6 +215,8 @@ describe('A node that is drained', () => {
         const { status, text } = await drained.get('/readyz', { token: null });
         assert.equal(status, 503);
         assert.match(text, /not-draining failed/);
+        await until('the idle agent is told', () =>
+            /drained/.test(agent.lastError?.details ?? ''));
         await until('another leader', async () =>
             (await cluster.leader()) !== drained);
         await until('not serving', async () => !(await serving(drained)));

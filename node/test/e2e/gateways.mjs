@@ -182,7 +182,9 @@ export class NativeGateway {
         const stream = this.stream;
         for (const entry of this.spool.slice(0, WINDOW)) {
             if (entry.sequence <= stream.sentSequence) continue;
-            stream.call.write(entry.batch);
+            stream.call.write({
+                ...entry.batch, awaits_answer: entry === this.spool.at(-1),
+            });
             stream.sentSequence = entry.sequence;
             entry.sentAt = Date.now();
         }

@@ -128,6 +128,20 @@ describe('Report', () => {
         await stream.close();
     });
 
+    test('a batch that awaits its answer may be followed before it',
+        async () => {
+            const stream = new Report(nodeOf(1), 'h-awaits');
+            const awaits = { awaits_answer: true };
+            stream.send(1, 1, [sample(10, 10)], awaits);
+            await stream.acked(1);
+            stream.send(1, 2, [sample(20, 20)]).send(1, 3, [], awaits)
+                .send(1, 4, [sample(30, 30)]).send(1, 5, [], awaits)
+                .send(1, 6, [], awaits).send(1, 7, [sample(41, 42)], awaits);
+            await stream.acked(7);
+            await counted('h-awaits', 31, 32);
+            assert.equal((await stream.close()).code, status.OK);
+        });
+
     test('a duplicate is acknowledged and counts nothing', async () => {
         for (let i = 0; i < 3; i++) {
             const stream = new Report(nodeOf(i), 'h-duplicate');
