@@ -200,7 +200,8 @@ const struct command commands[] = {
      "add a WireGuard peer",
      "With --user it gets an address in every location, with --location only "
      "there. Prints the client's configuration; the private key stays with "
-     "the client.",
+     "the client. A key that gateways reported before is an unclaimed device: "
+     "it gets the name and place, and keeps its id and history.",
      "device add laptop \"$(wg pubkey <key)\" --user ann", run_device_add},
     {"device", "delete", "ID|NAME|KEY", 1, 1, BIT(FLAG_YES), "delete a device",
      "Its history stays.", "device delete laptop", run_device_delete},

@@ -256,54 +256,99 @@ static int read_spec(struct http_request *rq, struct body *body,
     return 0;
 }
 
+/* What can be missing of a network device is its location. */
+static void answer_created(struct http_request *rq, int status)
+{
+    bool missing = status == 0 && rq->outcome.code == OUTCOME_NOTFOUND;
+    const char *what = missing && rq->route->body == &network_device_schema
+                           ? "location"
+                           : "device";
+    if (!http_write_failed(rq, status, what))
+        answer_with_configs(rq, (uint32_t)rq->outcome.value);
+}
+
+/* The change that makes the unclaimed device @id what the body asks for; false:
+ * there is none. Two who claim it at once both may: the later one's stays, as
+ * with any two changes of a device. */
+static bool put_claim(struct http_request *rq, uint32_t id,
+                      struct device_spec *spec, struct buf *record)
+{
+    struct roster *r = store_roster(rq->node->store);
+    roster_read_lock(r);
+    const struct device *d = roster_device(r, id);
+    bool unclaimed = d != NULL && d->kind == DEVICE_UNCLAIMED;
+    if (unclaimed) {
+        if (spec->description == NULL)
+            spec->description = d->description;
+        record_put_device_change(record, id, spec);
+    }
+    roster_read_unlock(r);
+    return unclaimed;
+}
+
+/* Reads the body for what POST makes. On failure the 400 is written. */
+static int read_new(struct http_request *rq, struct body *body,
+                    struct device_spec *spec)
+{
+    struct device_body b = {0};
+    bool network = rq->route->body == &network_device_schema;
+    spec->kind = network ? DEVICE_NETWORK : DEVICE_USER;
+    spec->user = network ? NULL : rq->name;
+    int rv = read_spec(rq, body, &b, spec);
+    spec->location = (uint32_t)b.location_id;
+    return rv;
+}
+
+/* The key that is there already may be an unclaimed device's, which some
+ * gateway reported before its owner was entered: then it takes that one's
+ * place, and its id and history stay. The replica has applied the outcome, so
+ * it knows the device. */
 static void created(struct http_request *rq, int status)
 {
-    if (!http_write_failed(rq, status, "device"))
-        answer_with_configs(rq, (uint32_t)rq->outcome.value);
+    struct body body = {0};
+    struct device_spec spec = {0};
+    struct buf record = {0};
+    if (status != 0 || rq->outcome.code != OUTCOME_EXISTS) {
+        answer_created(rq, status);
+        return;
+    }
+    if (read_new(rq, &body, &spec) == 0) {
+        if (put_claim(rq, (uint32_t)rq->outcome.value, &spec, &record))
+            http_submit(rq, &record, answer_created);
+        else
+            answer_created(rq, status);
+    }
+    body_close(&body);
+}
+
+static void create(struct http_request *rq)
+{
+    struct body body = {0};
+    struct device_spec spec = {0};
+    struct buf record = {0};
+    if (read_new(rq, &body, &spec) == 0) {
+        record_put_device_create(&record, &spec);
+        http_submit(rq, &record, created);
+    }
+    body_close(&body);
 }
 
 void api_device_create(struct http_request *rq)
 {
     struct roster *r = store_roster(rq->node->store);
-    struct body body = {0};
-    struct device_body b = {0};
-    struct device_spec spec = {.kind = DEVICE_USER, .user = rq->name};
-    if (read_spec(rq, &body, &b, &spec) == 0) {
-        roster_read_lock(r);
-        bool any = roster_next_location(r, 0) != NULL;
-        roster_read_unlock(r);
-        struct buf record = {0};
-        if (any) {
-            record_put_device_create(&record, &spec);
-            http_submit(rq, &record, created);
-        } else {
-            http_error(rq, 400, "no_network",
-                       "there is no location yet: POST /api/v1/network first");
-        }
-    }
-    body_close(&body);
-}
-
-/* What can be missing is the location. */
-static void network_device_created(struct http_request *rq, int status)
-{
-    bool missing = status == 0 && rq->outcome.code == OUTCOME_NOTFOUND;
-    if (!http_write_failed(rq, status, missing ? "location" : "device"))
-        answer_with_configs(rq, (uint32_t)rq->outcome.value);
+    roster_read_lock(r);
+    bool any = roster_next_location(r, 0) != NULL;
+    roster_read_unlock(r);
+    if (any)
+        create(rq);
+    else
+        http_error(rq, 400, "no_network",
+                   "there is no location yet: POST /api/v1/network first");
 }
 
 void api_network_device_create(struct http_request *rq)
 {
-    struct body body = {0};
-    struct device_body b = {0};
-    struct device_spec spec = {.kind = DEVICE_NETWORK};
-    if (read_spec(rq, &body, &b, &spec) == 0) {
-        struct buf record = {0};
-        spec.location = (uint32_t)b.location_id;
-        record_put_device_create(&record, &spec);
-        http_submit(rq, &record, network_device_created);
-    }
-    body_close(&body);
+    create(rq);
 }
 
 /* A network device whose location was deleted. */

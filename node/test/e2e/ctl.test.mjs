@@ -111,6 +111,54 @@ describe('holdfastctl', () => {
         agent.stop();
     });
 
+    test('claims devices that were reported before they were added', async () => {
+        const { json } = await done(['location', 'list', '-w', 'json']);
+        const keys = [randomKey(), randomKey()];
+        const [laptop, printer] = keys.map((key) => key.toString('base64'));
+        const from = Date.now() - 60000;
+        const agent = new NativeGateway({
+            cluster, rng: new Random(), keys,
+            token: gatewayToken(GATEWAY_SECRET, json[0].id),
+            hostname: 'gw-claim', id: 'gw-claim',
+        });
+        // Some periods: a peer may be idle in one.
+        for (let i = 0; i < 12; i++) agent.tick();
+        await agent.drained();
+        agent.stop();
+        const row = async (key) => (await cluster.nodes[0].call('GET',
+            '/api/v1/device?consistency=linearizable'))
+            .find((device) => device.wireguard_pubkey === key);
+        const before = await row(laptop);
+        assert.equal(before.device_type, 'unclaimed');
+        const bytes = async () => cluster.nodes[0].totals('device', { from });
+        const counted = (await bytes()).get(laptop);
+        assert.ok(counted?.upload > 0);
+
+        const added = await done(['device', 'add', 'lap', laptop, '--user',
+            'ann', '-w', 'json']);
+        assert.equal(added.json.device.id, before.id);
+        assert.equal(added.json.configs.length, 1);
+        const after = await row(laptop);
+        assert.deepEqual(
+            [after.id, after.name, after.username, after.device_type],
+            [before.id, 'lap', 'ann', 'user']);
+        assert.deepEqual((await bytes()).get(laptop), counted);
+        assert.deepEqual(
+            (await cluster.nodes[0].totals('user', { from })).get('ann'),
+            counted);
+        await done(['device', 'add', 'ink', printer, '--location', 'Zürich']);
+        assert.equal((await row(printer)).device_type, 'network');
+
+        // Nobody takes a device that has an owner.
+        const again = await ctl(['device', 'add', 'x', laptop, '--user', 'bob']);
+        assert.equal(again.code, 1);
+        assert.match(again.stderr, new RegExp(`exists already.* ${before.id}`));
+        assert.equal((await row(laptop)).username, 'ann');
+        await done(['device', 'delete', 'lap']);
+        await done(['device', 'delete', 'ink']);
+        await done(['gateway', 'delete', 'gw-claim']);
+    });
+
     test('forgets a gateway, and takes it as a new one', async () => {
         const { json } = await done(['location', 'list', '-w', 'json']);
         const start = () => {
