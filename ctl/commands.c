@@ -57,7 +57,7 @@ const struct flag flags[FLAG_COUNT] = {
                      "what went into the gateways, to the byte", 0},
     [FLAG_SECONDS] = {"seconds", "N", "3", NULL, "how long to write", 0},
     [FLAG_DATA_DIR] = {"data-dir", "DIR", "/var/lib/holdfast", NULL,
-                       "of the stopped node", 0},
+                       "of the node of this host", 0},
     [FLAG_MEMBER] = {"member", "NAME=HOST:PORT", NULL, NULL,
                      "the new cluster's only member", 0},
     [FLAG_INSPECT] = {"inspect", NULL, NULL, NULL,
@@ -222,6 +222,14 @@ const struct command commands[] = {
     {"token", "revoke", "ID|NAME", 1, 1, BIT(FLAG_YES), "end an admin token",
      "The last one cannot be revoked.", "token revoke backup-job",
      run_token_revoke},
+    {"token", "recover", "", 0, 0, BIT(FLAG_DATA_DIR),
+     "get a new one when all are lost",
+     "On the host of a running node, as root or the node's user: nothing but "
+     "its --data-dir is used, so nobody can do that from afar. The node has "
+     "the cluster make a token, leaves it in admin-token there and logs that; "
+     "where the token in that file is still good, it is the answer. The other "
+     "tokens still count: revoke those that somebody may have found.",
+     "token recover --data-dir /var/lib/holdfast", run_token_recover},
 
     {"gateway", "list", "", 0, 0, BIT(FLAG_LOCATION),
      "gateways and when they were heard", "", "gateway list --location office",

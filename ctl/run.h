@@ -31,6 +31,8 @@ command_fn run_location_list, run_location_create, run_location_delete,
 command_fn run_device_list, run_device_add, run_device_delete;
 /* token.c */
 command_fn run_token_list, run_token_create, run_token_revoke;
+/* token_recovery.c */
+command_fn run_token_recover;
 /* settings.c */
 command_fn run_settings_show, run_settings_set;
 /* gateway.c */

@@ -1,62 +1,28 @@
 #include "node/founding.h"
 
 #include "base/log.h"
-#include "node/token.h"
+#include "node/token_file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
-enum { PATH_LENGTH_MAX = 4096 };
-
-static const char final_name[] = "admin-token";
-static const char pending_name[] = "admin-token.new";
-
-static void path_of(const struct founding *f, const char *name,
-                    char out[PATH_LENGTH_MAX])
-{
-    snprintf(out, PATH_LENGTH_MAX, "%s/%s", f->node->config->data_dir, name);
-}
-
 /* --- the token that waits for its proposal -------------------------------- */
-
-static bool token_read(const char *path, char token[API_TOKEN_LENGTH + 1])
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    ssize_t size = read(fd, token, API_TOKEN_LENGTH);
-    close(fd);
-    token[API_TOKEN_LENGTH] = '\0';
-    return size == API_TOKEN_LENGTH;
-}
-
-static bool token_write(const char *path, const char *token)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return false;
-    bool ok = write(fd, token, API_TOKEN_LENGTH) == API_TOKEN_LENGTH &&
-              write(fd, "\n", 1) == 1 && fsync(fd) == 0;
-    return close(fd) == 0 && ok;
-}
 
 /* The hash to propose: of the token given, of one that waits from a start
  * before, or of a new one. */
 static bool token_prepare(struct founding *f, uint8_t hash[API_TOKEN_HASH_SIZE])
 {
     const char *given = f->node->config->admin_token;
-    char path[PATH_LENGTH_MAX], token[API_TOKEN_LENGTH + 1];
+    char path[TOKEN_PATH_SIZE], token[API_TOKEN_LENGTH + 1];
     if (given != NULL) {
         api_token_hash(bytes_of_string(given), hash);
         return true;
     }
-    path_of(f, pending_name, path);
-    if (!token_read(path, token)) {
+    token_file_path(f->node, ".new", path);
+    if (!token_file_read(path, token)) {
         api_token_make(token);
-        if (!token_write(path, token)) {
+        if (!token_file_write(path, token)) {
             log_error("founding", "%s: %s", path, strerror(errno));
             return false;
         }
@@ -68,19 +34,13 @@ static bool token_prepare(struct founding *f, uint8_t hash[API_TOKEN_HASH_SIZE])
 /* The settings are there: were they ours? */
 static void token_publish(struct founding *f)
 {
-    char pending[PATH_LENGTH_MAX], final[PATH_LENGTH_MAX];
+    char pending[TOKEN_PATH_SIZE], final[TOKEN_PATH_SIZE];
     char token[API_TOKEN_LENGTH + 1];
-    uint8_t hash[API_TOKEN_HASH_SIZE];
-    path_of(f, pending_name, pending);
-    path_of(f, final_name, final);
-    if (!token_read(pending, token))
+    token_file_path(f->node, ".new", pending);
+    token_file_path(f->node, "", final);
+    if (!token_file_read(pending, token))
         return;
-    api_token_hash(bytes_of_string(token), hash);
-    struct roster *roster = store_roster(f->node->store);
-    roster_read_lock(roster);
-    bool ours = roster_api_token(roster, hash);
-    roster_read_unlock(roster);
-    if (!ours)
+    if (!token_is_known(f->node, token))
         unlink(pending);
     else if (rename(pending, final) == 0)
         log_info("founding", "the admin token of the cluster is in %s", final);
@@ -93,12 +53,10 @@ static void token_publish(struct founding *f)
 static void tell_what_is_ignored(struct founding *f)
 {
     const struct node_config *config = f->node->config;
-    uint8_t hash[API_TOKEN_HASH_SIZE];
-    if (config->admin_token != NULL)
-        api_token_hash(bytes_of_string(config->admin_token), hash);
+    bool token = config->admin_token == NULL ||
+                 token_is_known(f->node, config->admin_token);
     struct roster *roster = store_roster(f->node->store);
     roster_read_lock(roster);
-    bool token = config->admin_token == NULL || roster_api_token(roster, hash);
     bool secret = config->gateway_secret == NULL ||
                   strcmp(config->gateway_secret,
                          roster_settings(roster)->gateway_secret) == 0;

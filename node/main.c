@@ -8,6 +8,7 @@
 #include "node/founding.h"
 #include "node/node.h"
 #include "node/restart.h"
+#include "node/token_request.h"
 #include "store/raw.h"
 #include "tls/tls.h"
 
@@ -24,6 +25,7 @@ enum {
     EXIT_FAILED = 1,
     EXIT_USAGE = 2,
     STARTING_POLL_MS = 20,
+    SERVING_POLL_S = 1,
     DESCRIPTORS_WANTED = 65536,
 };
 
@@ -228,27 +230,33 @@ static void print_ready(struct node *n)
              n->grpc_address, n->http_address);
 }
 
-/* Until SIGTERM or SIGINT. Founding and the ready line need a look now and
- * then; afterwards nothing does. */
+/* Until SIGTERM or SIGINT. Founding and the ready line need a look often;
+ * afterwards a request for an admin token now and then. */
 static void serve(struct node *n, const sigset_t *signals)
 {
-    static const struct timespec poll = {0, STARTING_POLL_MS * 1000 * 1000};
+    static const struct timespec starting = {0, STARTING_POLL_MS * 1000 * 1000};
+    static const struct timespec serving = {SERVING_POLL_S, 0};
     struct founding founding;
+    struct token_request request;
     bool ready = false, founded = false;
     int signal = -1;
     founding_init(&founding, n);
+    token_request_init(&request, n);
     while (signal < 0) {
         founded = founded || founding_step(&founding);
         if (!ready && node_is_ready(n)) {
             ready = true;
             print_ready(n);
         }
-        signal = ready && founded ? sigwaitinfo(signals, NULL)
-                                  : sigtimedwait(signals, NULL, &poll);
+        if (ready && founded)
+            token_request_step(&request);
+        signal = sigtimedwait(signals, NULL,
+                              ready && founded ? &serving : &starting);
     }
     log_info("stopping", "%s: draining", strsignal(signal));
     stop_all(n);
     founding_deinit(&founding);
+    token_request_deinit(&request);
 }
 
 static int run(const struct node_config *config, const sigset_t *signals)

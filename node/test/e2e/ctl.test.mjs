@@ -95,6 +95,67 @@ describe('holdfastctl', () => {
         assert.match(last.stderr, /the last one/);
     });
 
+    test('gives who has the data directory a new admin token', async () => {
+        const node = await cluster.follower();
+        const file = path.join(node.dataDir, 'admin-token');
+        const request = `${file}.request`;
+        const words = ['token', 'recover', '--data-dir', node.dataDir];
+        const nowhere = { token: '', nodes: [] };
+        const answer = await done(words, nowhere);
+        const token = answer.stdout.trim();
+        assert.equal(fs.readFileSync(file, 'utf8'), `${token}\n`);
+        assert.equal(fs.statSync(file).mode & 0o777, 0o600);
+        assert.ok(!fs.existsSync(request));
+        assert.ok(!fs.existsSync(`${file}.new`));
+        for (const one of cluster.nodes) {
+            await until(`${one.name} takes it`, async () =>
+                (await one.get('/api/v1/token', { token })).status === 200);
+        }
+        const list = await done(['token', 'list'], { token });
+        assert.match(list.stdout, new RegExp(`recovered on ${node.name}`));
+        // What is good already is not made twice, what was revoked is.
+        const same = await done([...words, '-w', 'json'], nowhere);
+        assert.deepEqual(same.json, { file, token });
+        await done(['token', 'revoke', `recovered on ${node.name}`]);
+        await until('it is revoked there', async () =>
+            (await node.get('/api/v1/token', { token })).status === 401);
+        const anew = (await done(words, nowhere)).stdout.trim();
+        assert.notEqual(anew, token);
+        await until('it counts', async () => (await node.get(
+            '/api/v1/token', { token: anew })).status === 200);
+        await done(['token', 'revoke', `recovered on ${node.name}`]);
+
+        // Only a file of the node's user, or of root.
+        await until('it is revoked there', async () => (await node.get(
+            '/api/v1/token', { token: anew })).status === 401);
+        fs.symlinkSync(file, request);
+        await until('it says no', () =>
+            /admin-token\.request: is not a file of this/.test(node.log()));
+        assert.equal(fs.readFileSync(file, 'utf8'), `${anew}\n`);
+        fs.unlinkSync(request);
+        const wrong = await ctl(['token', 'recover', '--data-dir', '/nowhere'],
+            nowhere);
+        assert.equal(wrong.code, 2);
+        assert.match(wrong.stderr, /\/nowhere\/identity: No such file/);
+    });
+
+    test('lets a request for a token wait for a leader', async () => {
+        const node = await cluster.follower();
+        const others = cluster.nodes.filter((one) => one !== node);
+        const words = ['token', 'recover', '--data-dir', node.dataDir];
+        const nowhere = { token: '', nodes: [] };
+        for (const one of others) await one.kill();
+        const waits = await ctl([...words, '--timeout', '3s'], nowhere);
+        assert.equal(waits.code, 1);
+        assert.match(waits.stderr, /admin-token\.request: no answer yet/);
+        for (const one of others) one.start();
+        const token = (await done(words, nowhere)).stdout.trim();
+        await until('it counts', async () => (await node.get(
+            '/api/v1/token', { token })).status === 200);
+        for (const one of others) await one.ready();
+        await done(['token', 'revoke', `recovered on ${node.name}`]);
+    });
+
     test('hears gateways', async () => {
         const { json } = await done(['location', 'list', '-w', 'json']);
         const agent = new NativeGateway({
