@@ -174,8 +174,14 @@ void doctor_check_states(struct doctor *d)
             doctor_add(d, "roles", FINDING_WARN,
                        "when its maintenance is over: holdfastctl drain --undo",
                        "%s is draining", name);
-        if (strcmp(view_text(node, "role"), "spare") == 0 ||
-            strcmp(view_text(node, "role"), "joining") == 0)
+        bool spare = strcmp(view_text(node, "role"), "spare") == 0;
+        if (spare && !view_bool(node, "connected"))
+            doctor_add(d, "roles", FINDING_WARN,
+                       "does that name lead there, and is the port open? If "
+                       "it runs no more: holdfastctl member remove",
+                       "%s (spare) is not reached by %s at %s", name,
+                       view_text(d->view, "node"), view_text(node, "address"));
+        else if (spare || strcmp(view_text(node, "role"), "joining") == 0)
             doctor_add(d, "roles", FINDING_WARN,
                        "if it stays so for minutes, its log says why",
                        "%s is on its way in (%s)", name,

@@ -337,6 +337,7 @@ static void on_beat(uv_timer_t *beat)
     membership_beat(r, now);
     level_beat(r, now);
     stranger_beat(r, now);
+    unheard_beat(r, now);
     guard_beat(&r->guard, raft_last_index(&r->raft), now);
     snapshot_beat(r);
     copies_beat(r, now);

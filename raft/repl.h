@@ -21,6 +21,7 @@
 #include "raft/submit.h"
 #include "raft/succession.h"
 #include "raft/transport.h"
+#include "raft/unheard.h"
 
 enum {
     BEAT_MS = 20,
@@ -113,6 +114,7 @@ struct repl {
     uint64_t seen_leader;      /* id */
     uint64_t leader_changes;
     uint64_t members_index, members_changes; /* as the status saw them */
+    struct unheard unheard;
     uint64_t stranger_ms; /* a member last said that this node is none */
     uint64_t failed;      /* submissions that ended in ERR_* on the loop */
 

@@ -344,6 +344,30 @@ describe('holdfastctl', () => {
         }
     });
 
+    test('has a node that nobody can dial say so', async () => {
+        const { alone, node } = await startAlone('n5',
+            path.join(cluster.directory, 'n5'));
+        try {
+            // Where others dial it nothing listens: as behind a firewall.
+            node.extraArgs = ['--peer-address', '127.0.0.1:1',
+                '--initial-peers', cluster.nodes
+                    .map((one) => `${one.name}=${one.peer}`).join(',')];
+            node.start();
+            await until('it says what is wrong', () => /unheard.* no member has reached it at 127\.0\.0\.1:1 for 1\d s/
+                .test(node.log()), 30000);
+            const leader = await cluster.leader();
+            const doctor = await ctl(['doctor', '-w', 'json']);
+            assert.match(JSON.stringify(doctor.json.findings), new RegExp(
+                `n5 \\(spare\\) is not reached by ${leader.name} at 127.0.0.1:1`));
+            await done(['member', 'remove', 'n5']);
+        } finally {
+            await alone.end();
+        }
+        for (const one of cluster.nodes) {
+            assert.doesNotMatch(one.log(), /unheard/);
+        }
+    });
+
     test('says who is down, and goes on with the others', async () => {
         const victim = await cluster.follower();
         await victim.kill();
