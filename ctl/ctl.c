@@ -4,11 +4,15 @@
 
 #include <stdlib.h>
 
-bool ctl_confirmed(const struct ctl *c, const char *format, ...)
+int ctl_confirm(const struct ctl *c, struct errmsg *e, const char *format, ...)
 {
     char question[256], answer[16];
-    if (ctl_has(c, FLAG_YES) || !is_terminal(stdin) || !is_terminal(stderr))
-        return true;
+    if (ctl_has(c, FLAG_YES))
+        return 0;
+    if (!is_terminal(stdin) || !is_terminal(stderr))
+        return errmsg_set(e, ERR_INVALID,
+                          "--yes is wanted where there is no terminal to ask "
+                          "on; nothing was changed");
     va_list args;
     va_start(args, format);
     vsnprintf(question, sizeof question, format, args);
@@ -16,8 +20,10 @@ bool ctl_confirmed(const struct ctl *c, const char *format, ...)
     text_put(stderr, question);
     fputs(" [y/N] ", stderr);
     fflush(stderr);
-    return fgets(answer, sizeof answer, stdin) != NULL &&
-           (answer[0] == 'y' || answer[0] == 'Y');
+    if (fgets(answer, sizeof answer, stdin) != NULL &&
+        (answer[0] == 'y' || answer[0] == 'Y'))
+        return 0;
+    return errmsg_set(e, ERR_DENIED, "nothing was changed");
 }
 
 int ctl_print_json(json_t *value, struct errmsg *e)

@@ -21,10 +21,12 @@ static inline bool ctl_has(const struct ctl *c, enum flag_id flag)
     return c->values[flag] != NULL;
 }
 
-/* Asks a question on the terminal and takes "y"; true without asking where
- * nobody could answer (a script) or with --yes. */
-bool ctl_confirmed(const struct ctl *c, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+/* Before what cannot be undone: 0 with --yes, or when the question is answered
+ * with "y" on the terminal. ERR_DENIED: it was not. ERR_INVALID: nobody could
+ * answer (a script), so --yes is wanted. */
+NODISCARD int ctl_confirm(const struct ctl *c, struct errmsg *e,
+                          const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* Prints @value on stdout as the -w json form of a command. Consumes it; NULL
  * stands for "out of memory". */

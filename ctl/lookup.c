@@ -106,10 +106,9 @@ int delete_row(struct ctl *c, const char *prefix, const char *list,
     const char *name = view_text(row, "name");
     if (name[0] == '\0' && key != NULL)
         name = view_text(row, key);
-    if (!ctl_confirmed(c, "Delete %s %s (id %llu)?", what, name,
-                       (unsigned long long)id))
-        rv = errmsg_set(e, ERR_DENIED, "nothing was deleted");
-    else
+    rv = ctl_confirm(c, e, "Delete %s %s (id %llu)?", what, name,
+                     (unsigned long long)id);
+    if (rv == 0)
         rv = client_change(&c->client, "DELETE", path, NULL, NULL, e);
     if (rv == 0 && c->output == OUTPUT_JSON) {
         rv = ctl_print_json(json_pack("{s:I,s:O}", "id", (json_int_t)id, "name",

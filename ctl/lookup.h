@@ -16,6 +16,6 @@ enum { ROW_PATH_SIZE = 96 };
 void row_path(const char *prefix, const json_t *row, const char *rest,
               char out[ROW_PATH_SIZE]);
 
-/* DELETE of the row that lookup finds, after a question on a terminal. */
+/* DELETE of the row that lookup finds, once that is confirmed. */
 NODISCARD int delete_row(struct ctl *c, const char *prefix, const char *list,
                          const char *key, const char *what, struct errmsg *e);

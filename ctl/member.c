@@ -100,9 +100,9 @@ int run_member_remove(struct ctl *c, struct errmsg *e)
 {
     char path[512];
     int rv = member_path(c->arguments[0], path, sizeof path, e);
-    if (rv == 0 && !ctl_confirmed(c, "Take %s out of the cluster for good?",
-                                  c->arguments[0]))
-        rv = errmsg_set(e, ERR_DENIED, "nothing was changed");
+    if (rv == 0)
+        rv = ctl_confirm(c, e, "Take %s out of the cluster for good?",
+                         c->arguments[0]);
     if (rv == 0)
         rv = client_change(&c->client, "DELETE", path, NULL, NULL, e);
     return rv == 0 ? say_done(c,

@@ -178,12 +178,11 @@ static int force_new_cluster(struct ctl *c, struct errmsg *e)
     struct tls_files tls;
     struct recover_options o = {0};
     int rv = take_options(c, &member, &tls, &o, e);
-    if (rv == 0 &&
-        !ctl_confirmed(c,
-                       "Make a new cluster of %s alone? Only when the majority "
-                       "is lost for good",
-                       o.data_dir))
-        rv = errmsg_set(e, ERR_DENIED, "nothing was changed");
+    if (rv == 0)
+        rv = ctl_confirm(c, e,
+                         "Make a new cluster of %s alone? Only when the "
+                         "majority is lost for good",
+                         o.data_dir);
     if (rv == 0)
         rv = recover_force_new_cluster(&o, e);
     return rv == 0 ? print_founded(c, &o, e) : rv;

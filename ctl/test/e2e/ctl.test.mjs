@@ -216,7 +216,7 @@ describe('holdfastctl member, leader and drain', () => {
         const steps = [
             [['member', 'promote', 'c'], { action: 'promote' }],
             [['member', 'demote', 'c'], { action: 'demote' }],
-            [['member', 'remove', 'c d'], undefined],
+            [['member', 'remove', 'c d', '--yes'], undefined],
             [['leader', 'transfer', 'b'], { name: 'b' }],
             [['leader', 'transfer'], { name: '' }],
             [['drain'], { drain: true }],
@@ -237,10 +237,32 @@ describe('holdfastctl member, leader and drain', () => {
                 json: { msg: 'it would leave 1 of 2 voters', code: 'refused' },
             },
         });
-        const answer = await ctl(['member', 'remove', 'b'],
+        const answer = await ctl(['member', 'remove', 'b', '--yes'],
             { endpoints: [a.url] });
         assert.equal(answer.code, 1);
         assert.match(answer.stderr, /it would leave 1 of 2 voters/);
+    });
+
+    test('want --yes where nobody can be asked, and change nothing', async () => {
+        const a = await fake({
+            'GET /api/v1/network': [{ id: 1, name: 'office' }],
+            'DELETE /api/v1/network/1': { status: 200, body: 'null' },
+            'DELETE /api/v1/cluster/members/b': {},
+        });
+        for (const words of [['location', 'delete', 'office'],
+            ['member', 'remove', 'b'],
+            ['recover', '--force-new-cluster', '--data-dir', directory,
+                '--member', 'a=127.0.0.1:1']]) {
+            const answer = await ctl(words, { endpoints: [a.url] });
+            assert.equal(answer.code, 2, `${words}: ${answer.stderr}`);
+            assert.match(answer.stderr, /--yes is wanted .*nothing was changed/);
+            assert.equal(answer.stdout, '');
+        }
+        assert.deepEqual(a.asked.filter((one) => one.method === 'DELETE'), []);
+        const sure = await ctl(['location', 'delete', 'office', '-y'],
+            { endpoints: [a.url] });
+        assert.equal(sure.code, 0, sure.stderr);
+        assert.equal(a.asked.at(-1).method, 'DELETE');
     });
 
     test('drain is for one node', async () => {
@@ -815,10 +837,12 @@ describe('holdfastctl lists', () => {
             'DELETE /api/v1/device/4': { status: 200, body: 'null' },
         });
         const endpoints = [a.url];
-        const two = await ctl(['device', 'delete', 'laptop'], { endpoints });
+        const two = await ctl(['device', 'delete', 'laptop', '--yes'],
+            { endpoints });
         assert.equal(two.code, 2);
         assert.match(two.stderr, /ids 3, 4/);
-        const key = await ctl(['device', 'delete', 'k2'], { endpoints });
+        const key = await ctl(['device', 'delete', 'k2', '--yes'],
+            { endpoints });
         assert.equal(key.code, 0, key.stderr);
         assert.equal(a.asked.at(-1).path, '/api/v1/device/4');
     });

@@ -81,16 +81,16 @@ describe('holdfastctl', () => {
         const devices = await done(['device', 'list', '-w', 'json']);
         assert.deepEqual(devices.json.map((device) => device.device_type),
             ['user', 'network']);
-        await done(['device', 'delete', key]);
-        await done(['device', 'delete', 'printer']);
+        await done(['device', 'delete', key, '--yes']);
+        await done(['device', 'delete', 'printer', '--yes']);
 
         const token = (await done(['token', 'create', 'second'])).stdout.trim();
         await done(['token', 'list'], { token });
-        await done(['token', 'revoke', 'second']);
+        await done(['token', 'revoke', 'second', '--yes']);
         const refused = await ctl(['token', 'list'], { token });
         assert.equal(refused.code, 1);
         assert.match(refused.stderr, /valid admin token/);
-        const last = await ctl(['token', 'revoke', 'admin']);
+        const last = await ctl(['token', 'revoke', 'admin', '--yes']);
         assert.equal(last.code, 1);
         assert.match(last.stderr, /the last one/);
     });
@@ -116,14 +116,14 @@ describe('holdfastctl', () => {
         // What is good already is not made twice, what was revoked is.
         const same = await done([...words, '-w', 'json'], nowhere);
         assert.deepEqual(same.json, { file, token });
-        await done(['token', 'revoke', `recovered on ${node.name}`]);
+        await done(['token', 'revoke', `recovered on ${node.name}`, '--yes']);
         await until('it is revoked there', async () =>
             (await node.get('/api/v1/token', { token })).status === 401);
         const anew = (await done(words, nowhere)).stdout.trim();
         assert.notEqual(anew, token);
         await until('it counts', async () => (await node.get(
             '/api/v1/token', { token: anew })).status === 200);
-        await done(['token', 'revoke', `recovered on ${node.name}`]);
+        await done(['token', 'revoke', `recovered on ${node.name}`, '--yes']);
 
         // Only a file of the node's user, or of root.
         await until('it is revoked there', async () => (await node.get(
@@ -153,7 +153,7 @@ describe('holdfastctl', () => {
         await until('it counts', async () => (await node.get(
             '/api/v1/token', { token })).status === 200);
         for (const one of others) await one.ready();
-        await done(['token', 'revoke', `recovered on ${node.name}`]);
+        await done(['token', 'revoke', `recovered on ${node.name}`, '--yes']);
     });
 
     test('hears gateways', async () => {
@@ -215,9 +215,9 @@ describe('holdfastctl', () => {
         assert.equal(again.code, 1);
         assert.match(again.stderr, new RegExp(`exists already.* ${before.id}`));
         assert.equal((await row(laptop)).username, 'ann');
-        await done(['device', 'delete', 'lap']);
-        await done(['device', 'delete', 'ink']);
-        await done(['gateway', 'delete', 'gw-claim']);
+        await done(['device', 'delete', 'lap', '--yes']);
+        await done(['device', 'delete', 'ink', '--yes']);
+        await done(['gateway', 'delete', 'gw-claim', '--yes']);
     });
 
     test('forgets a gateway, and takes it as a new one', async () => {
@@ -242,7 +242,7 @@ describe('holdfastctl', () => {
         const before = start();
         await before.drained();
         const id = await idOf('gw-2');
-        const deleted = await done(['gateway', 'delete', 'gw-2']);
+        const deleted = await done(['gateway', 'delete', 'gw-2', '--yes']);
         assert.equal(deleted.stdout, `gateway gw-2 (id ${id}) is gone\n`);
         assert.equal(await idOf('gw-2'), undefined);
         assert.ok(await idOf('gw-1'));
@@ -254,10 +254,10 @@ describe('holdfastctl', () => {
         await after.drained();
         assert.ok(await idOf('gw-2') > id);
         after.stop();
-        await done(['gateway', 'delete', String(await idOf('gw-2'))]);
-        const none = await ctl(['gateway', 'delete', 'gw-2']);
+        await done(['gateway', 'delete', String(await idOf('gw-2')), '--yes']);
+        const none = await ctl(['gateway', 'delete', 'gw-2', '--yes']);
         assert.equal(none.code, 1);
-        await done(['location', 'delete', 'Zürich']);
+        await done(['location', 'delete', 'Zürich', '--yes']);
     });
 
     test('judges the disk and leaves nothing on it', async () => {
@@ -308,7 +308,7 @@ describe('holdfastctl', () => {
         await role('standby');
         await done(['member', 'promote', node.name]);
         await role('voter');
-        const none = await ctl(['member', 'remove', 'nobody']);
+        const none = await ctl(['member', 'remove', 'nobody', '--yes']);
         assert.equal(none.code, 1);
     });
 
@@ -327,7 +327,7 @@ describe('holdfastctl', () => {
             assert.match(added.json.role, /^(voter|standby)$/);
             const list = await done(['member', 'list']);
             assert.match(list.stdout, /^n4 /m);
-            await done(['member', 'remove', 'n4']);
+            await done(['member', 'remove', 'n4', '--yes']);
             const isGone = async () => {
                 const { json } = await done(['member', 'list', '-w', 'json']);
                 return json.members.every((member) => member.name !== 'n4');
@@ -359,7 +359,7 @@ describe('holdfastctl', () => {
             const doctor = await ctl(['doctor', '-w', 'json']);
             assert.match(JSON.stringify(doctor.json.findings), new RegExp(
                 `n5 \\(spare\\) is not reached by ${leader.name} at 127.0.0.1:1`));
-            await done(['member', 'remove', 'n5']);
+            await done(['member', 'remove', 'n5', '--yes']);
         } finally {
             await alone.end();
         }
@@ -443,7 +443,7 @@ describe('holdfastctl', () => {
 
     test('makes a new cluster of the last survivor', async () => {
         const force = (dataDir, peer) => ['recover', '--force-new-cluster',
-            '--data-dir', dataDir, '--member', `phoenix=${peer}`];
+            '--data-dir', dataDir, '--member', `phoenix=${peer}`, '--yes'];
         const [survivor, other] = cluster.nodes;
         const running = await ctl(
             ['recover', '--inspect', '--data-dir', survivor.dataDir]);
