@@ -3,7 +3,7 @@
 // afterwards nothing is lost and nothing counted twice. HOLDFAST_PEER_TLS=1:
 // the same between nodes that talk TLS.
 import { after, before, describe, test } from 'node:test';
-import { sleep } from './cluster.mjs';
+import { sleep, until } from './cluster.mjs';
 import { enterLab } from './netlab.mjs';
 import { Ordeal } from './ordeal.mjs';
 
@@ -81,7 +81,9 @@ describe('A network of five nodes', { skip }, () => {
         ordeal.through(async (leader, [one, ...others]) => {
             await cluster.partition([leader, ...others], [one, ...others]);
             await ordeal.progress(leader, ...others);
-            await sleep(HOLD_MS);
+            await until(`${one.name} says so`, () =>
+                /unheard.* has a leader, but that has not reached/
+                    .test(one.log()), 30000);
         }));
 
     test('is two halves that share one node, which does not lead', () =>
