@@ -394,12 +394,26 @@ static int settle(struct store *s)
     return rc;
 }
 
+/* All slots have been taken: nobody looks at their copies again. */
+static void drop_copies(struct store *s)
+{
+    struct flush_job *job = &s->job;
+    free(job->slice);
+    job->slice = NULL;
+    pthread_mutex_lock(&s->lock);
+    struct kept_slots kept = job->kept;
+    job->kept = (struct kept_slots){0};
+    pthread_mutex_unlock(&s->lock);
+    free(kept.items);
+}
+
 static int finish(struct store *s)
 {
     struct flush_job *job = &s->job;
     end_block(job);
     if (buf_failed(&job->checkpoint) || buf_failed(&job->addresses))
         return ERR_NOMEM;
+    drop_copies(s);
     return settle(s);
 }
 

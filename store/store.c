@@ -237,10 +237,20 @@ static int answer_digests(struct store *s, uint64_t index,
     return 0;
 }
 
+/* The earliest minute that is open, or one before it: the slots that a flush
+ * has not come to yet may hold any that was not due when it began. UINT32_MAX:
+ * none is open. */
+static uint32_t earliest_open(const struct store *s)
+{
+    uint32_t bound = s->job.walking ? s->partial[TIER_MINUTE] : UINT32_MAX;
+    return bound < s->earliest_open ? bound : s->earliest_open;
+}
+
 static bool flush_is_due(const struct store *s)
 {
-    return (s->earliest_open != UINT32_MAX &&
-            bucket_is_due(TIER_MINUTE, s->earliest_open, s->log_time_ms)) ||
+    uint32_t earliest = earliest_open(s);
+    return (earliest != UINT32_MAX &&
+            bucket_is_due(TIER_MINUTE, earliest, s->log_time_ms)) ||
            s->unflushed >= FLUSH_REPORTS_MAX || s->late.count >= LATE_CELLS_MAX;
 }
 
@@ -321,8 +331,9 @@ void store_status(struct store *s, struct store_status *out)
     out->flushed_index = atomic_load(&s->flushed_index);
     out->slots = s->table.count - s->gone;
     out->counters = s->counters;
-    if (s->earliest_open != UINT32_MAX)
-        out->next_close_ms = bucket_close_ms(TIER_MINUTE, s->earliest_open);
+    uint32_t earliest = earliest_open(s);
+    if (earliest != UINT32_MAX)
+        out->next_close_ms = bucket_close_ms(TIER_MINUTE, earliest);
     pthread_mutex_unlock(&s->lock);
     count_roster(s->roster, out);
     environment_size(&s->env, &out->used_bytes, &out->map_bytes);

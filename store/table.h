@@ -3,9 +3,9 @@
  * the order of the keys is an array of places, so that to sort a few new slots
  * in moves four bytes for each of the others. New slots go to an unsorted tail
  * of it until the next flush. A hash index on the side finds both. The slot of
- * GATEWAY_TOTAL (device 0) holds a gateway's open totals and no sample. Written
- * by the applier under the store's lock; read by the applier without it and by
- * anyone with it. */
+ * GATEWAY_TOTAL (device 0) holds a gateway's open totals and no sample. Changed
+ * by the applier and by who walks over it for a flush, under the store's lock;
+ * read under it, and by the applier without it while no flush is under way. */
 #pragma once
 
 #include "store/cell.h"

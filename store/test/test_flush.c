@@ -269,6 +269,26 @@ static void what_came_back_is_in_the_next_flush(void **state)
     tear_down(&t);
 }
 
+/* Otherwise nobody would ask for the next flush before the next report. */
+static void
+a_minute_that_falls_due_before_the_walk_comes_to_it_is_told(void **s)
+{
+    (void)s;
+    struct twins t;
+    set_up(&t);
+    report(&t, D0 + 30 * SECOND);
+    replica_begin_flush(&t.sliced);
+    struct model_step tick = {.log_time_ms = D0 + 69 * SECOND, .count = 1};
+    tick.commands[0] = (struct model_command){.kind = MODEL_TICK};
+    apply(&t, &tick);
+    assert_false(t.sliced.result.flush_due);
+    tick.log_time_ms += SECOND;
+    apply(&t, &tick);
+    assert_true(t.sliced.result.flush_due);
+    replica_end_flush(&t.sliced);
+    tear_down(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -276,6 +296,8 @@ int main(void)
         cmocka_unit_test(memory_goes_on_as_if_the_flush_had_been_at_once),
         cmocka_unit_test(a_slot_may_come_back_while_it_is_removed),
         cmocka_unit_test(what_came_back_is_in_the_next_flush),
+        cmocka_unit_test(
+            a_minute_that_falls_due_before_the_walk_comes_to_it_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
