@@ -34,10 +34,19 @@ static int make_with_parents(const char *path, struct errmsg *e)
  * the root of a fresh file system. */
 static bool is_expected(const char *name)
 {
-    static const char *const names[] = {
-        ".",    "..",    "lost+found",  "lock",
-        "raft", "store", "admin-token", "admin-token.new",
-        "next", "fetch", "fetch.tmp",   "copies"};
+    static const char *const names[] = {".",
+                                        "..",
+                                        "lost+found",
+                                        "lock",
+                                        "raft",
+                                        "store",
+                                        "admin-token",
+                                        "admin-token.new",
+                                        "admin-token.request",
+                                        "next",
+                                        "fetch",
+                                        "fetch.tmp",
+                                        "copies"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(name, names[i]) == 0)
             return true;

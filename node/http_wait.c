@@ -327,6 +327,7 @@ void http_submit(struct http_request *rq, struct buf *record,
     }
     write->request = rq;
     rq->write = write;
+    rq->outcome = (struct outcome){0}; /* of a write before */
     enlist(rq, WAIT_WRITE, HTTP_WRITE_WAIT_MS, resume);
     repl_submit(rq->node->repl, &write->submission);
 }

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { COMPLAINT_EVERY_MS = 60 * 1000 };
+enum { COMPLAINT_EVERY_MS = 60 * 1000, HEARD_MS_MAX = 3000 };
 
 /* It is tried again every second all the same. */
 static void complain(struct token_request *t, const char *path, const char *why)
@@ -52,6 +52,7 @@ static void proposal_done(struct submission *s, int status)
 {
     struct token_request *t = CONTAINER_OF(s, struct token_request, submission);
     atomic_store(&t->refused, status == 0 && s->outcome.code == OUTCOME_LIMIT);
+    atomic_store(&t->failed, status != 0);
     atomic_store(&t->in_flight, false);
 }
 
@@ -103,10 +104,16 @@ static void answer(struct token_request *t, const char *request)
         complain(t, request, strerror(errno));
 }
 
-/* The token that is here already does. */
+/* The token that is here already does. Only a node that hears the cluster knows
+ * that it was not revoked. */
 static bool is_needless(struct token_request *t)
 {
     char final[TOKEN_PATH_SIZE], token[API_TOKEN_LENGTH + 1];
+    struct repl_status status;
+    repl_status(t->node->repl, &status);
+    if (status.heard_ms == 0 ||
+        clock_mono_ms() > status.heard_ms + HEARD_MS_MAX)
+        return false;
     token_file_path(t->node, "", final);
     return token_file_read(final, token) && token_is_known(t->node, token);
 }
@@ -128,6 +135,9 @@ void token_request_step(struct token_request *t)
     } else if (t->token[0] != '\0' || make(t)) {
         if (atomic_load(&t->refused))
             complain(t, request, "the cluster has no room for one more token");
+        else if (atomic_load(&t->failed))
+            complain(t, request,
+                     "the cluster takes no new token now: tried on");
         propose(t);
     }
 }

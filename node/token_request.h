@@ -15,6 +15,7 @@ struct token_request {
     struct buf record;
     _Atomic bool in_flight;
     _Atomic bool refused;             /* by the last outcome */
+    _Atomic bool failed;              /* the last proposal had none */
     char token[API_TOKEN_LENGTH + 1]; /* being proposed; "": none */
     uint64_t quiet_until_ms;          /* monotonic: after a complaint */
 };

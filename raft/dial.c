@@ -292,3 +292,17 @@ static void try_next(struct dial *d)
     if (rv != 0)
         next_or_fail(d, "connect", uv_strerror(rv));
 }
+
+void dial_tell_failure(struct events *events, const char *address,
+                       const struct hello_answer *answer, const char *why)
+{
+    char source[MEMBER_ADDRESS_LENGTH_MAX + 16];
+    snprintf(source, sizeof source, "dial %s", address);
+    if (!events_may_tell(events, source, clock_mono_ms()))
+        return;
+    /* A refusal is somebody's mistake; silence is an ordinary outage. */
+    if (answer != NULL && answer->code != HELLO_NOT_READY)
+        events_warn(events, "peer_refused", "%s: %s", address, why);
+    else
+        events_info(events, "peer_unreachable", "%s: %s", address, why);
+}

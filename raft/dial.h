@@ -7,7 +7,10 @@
 #include "raft/resolver.h"
 #include "raft/peer_socket.h"
 
-enum { DIAL_TIMEOUT_MS = HELLO_TIMEOUT_MS };
+enum {
+    DIAL_TIMEOUT_MS = HELLO_TIMEOUT_MS,
+    DIAL_FAILURES_TOLD = 3, /* in a row; fewer are no news */
+};
 
 struct dial;
 
@@ -33,6 +36,11 @@ struct dialer {
 struct dial *dial_start(struct dialer *dialer, enum hello_channel channel,
                         uint64_t target_id, const char *address, dial_fn *fn,
                         void *arg);
+
+/* Tells why a member could not be reached, once a minute for each address,
+ * whatever channel was dialed. */
+void dial_tell_failure(struct events *events, const char *address,
+                       const struct hello_answer *answer, const char *why);
 
 /* Ends it; the callback is not called. NULL is fine. */
 void dial_cancel(struct dial *dial);

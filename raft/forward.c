@@ -128,7 +128,6 @@ static void on_dialed(void *arg, uv_stream_t *stream,
                       const struct hello_answer *answer, const char *why)
 {
     struct out_link *out = arg;
-    (void)why; /* the raft channel tells: it dials the same address */
     out->dial = NULL;
     uint64_t now = clock_mono_ms();
     if (answer != NULL && answer->code == HELLO_STRANGER)
@@ -136,6 +135,9 @@ static void on_dialed(void *arg, uv_stream_t *stream,
     if (stream == NULL) {
         out->failures++;
         out->retry_ms = now + backoff_ms(out->failures);
+        /* libraft dials no spare: this is the only one who can tell. */
+        if (out->failures >= DIAL_FAILURES_TOLD)
+            dial_tell_failure(&out->repl->events, out->address, answer, why);
         return;
     }
     ASSERT(answer != NULL); /* dial.h: a stream comes with its answer */

@@ -156,19 +156,8 @@ static void on_dialed(void *arg, uv_stream_t *stream,
     unlink_attempt(a);
     if (stream == NULL) {
         (*failures)++;
-        /* A refusal is somebody's mistake; silence is an ordinary outage. */
-        bool refused = answer != NULL && answer->code != HELLO_NOT_READY;
-        char source[sizeof a->address + 16];
-        snprintf(source, sizeof source, "dial %s", a->address);
-        if (*failures >= 3 &&
-            events_may_tell(t->events, source, clock_mono_ms())) {
-            if (refused)
-                events_warn(t->events, "peer_refused", "%s: %s", a->address,
-                            why);
-            else
-                events_info(t->events, "peer_unreachable", "%s: %s", a->address,
-                            why);
-        }
+        if (*failures >= DIAL_FAILURES_TOLD)
+            dial_tell_failure(t->events, a->address, answer, why);
     } else {
         *failures = 0;
         watch_link(t, a->id, stream);

@@ -30,11 +30,9 @@ static const char *name_of(const struct out_link *out)
     return out->name[0] != '\0' ? out->name : out->address;
 }
 
-static void tell(struct repl *r, const struct links *l, unsigned long long s)
+static void tell(struct repl *r, const struct links *l, const char *address,
+                 unsigned long long s)
 {
-    const struct raft_server *self = repl_member(r, r->identity.raft_id);
-    const char *address =
-        self != NULL ? member_address_dial(self->address) : r->address;
     if (l->dials == NULL)
         events_warn(&r->events, "unheard",
                     "this node reaches %s, but no member has reached it at %s "
@@ -52,19 +50,29 @@ static void tell(struct repl *r, const struct links *l, unsigned long long s)
                     name_of(l->follows), address, s);
 }
 
+/* Where all is well but nobody leads there is nothing to mend here; and a spare
+ * hears nothing of a leader that reaches it. */
+static bool is_unheard(const struct repl *r, const struct links *l,
+                       const struct raft_server *self, uint64_t now_ms)
+{
+    bool spare = self == NULL || self->role == RAFT_SPARE;
+    bool heard = now_ms - r->guard.heard_ms <= UNHEARD_FACTS_MS;
+    bool closed = l->open != NULL && l->dials == NULL;
+    return !heard && (closed || (l->follows != NULL && !spare));
+}
+
 void unheard_beat(struct repl *r, uint64_t now_ms)
 {
     struct unheard *u = &r->unheard;
-    if (r->phase != PHASE_RUNNING || r->leads || u->since_ms == 0)
-        u->since_ms = now_ms;
-    else if (r->guard.heard_ms > u->since_ms)
-        u->since_ms = r->guard.heard_ms;
-    if (now_ms - u->since_ms < UNHEARD_MS_MIN || repl_is_removed(r, now_ms))
-        return;
+    const struct raft_server *self = repl_member(r, r->identity.raft_id);
     struct links l = look(r, now_ms);
-    /* Where all is well but nobody leads there is nothing to mend here. */
-    bool closed = l.open != NULL && l.dials == NULL;
-    if ((closed || l.follows != NULL) &&
-        events_may_tell(&r->events, "unheard", now_ms))
-        tell(r, &l, (unsigned long long)(now_ms - u->since_ms) / 1000);
+    if (r->phase != PHASE_RUNNING || r->leads ||
+        !is_unheard(r, &l, self, now_ms))
+        u->since_ms = now_ms;
+    if (now_ms - u->since_ms < UNHEARD_MS_MIN || repl_is_removed(r, now_ms) ||
+        !events_may_tell(&r->events, "unheard", now_ms))
+        return;
+    const char *address =
+        self != NULL ? member_address_dial(self->address) : r->address;
+    tell(r, &l, address, (unsigned long long)(now_ms - u->since_ms) / 1000);
 }

@@ -15,7 +15,7 @@ enum {
 };
 
 struct unheard {
-    uint64_t since_ms; /* monotonic: silent since then; 0: not watched yet */
+    uint64_t since_ms; /* monotonic: it has been so since then */
 };
 
 /* Says once a minute that no leader reaches this node, if that is so. */

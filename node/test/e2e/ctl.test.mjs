@@ -356,6 +356,7 @@ describe('holdfastctl', () => {
             await until('it says what is wrong', () => /unheard.* no member has reached it at 127\.0\.0\.1:1 for 1\d s/
                 .test(node.log()), 30000);
             const leader = await cluster.leader();
+            assert.match(leader.log(), /peer_unreachable: n5=127\.0\.0\.1:1: /);
             const doctor = await ctl(['doctor', '-w', 'json']);
             assert.match(JSON.stringify(doctor.json.findings), new RegExp(
                 `n5 \\(spare\\) is not reached by ${leader.name} at 127.0.0.1:1`));

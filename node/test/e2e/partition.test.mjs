@@ -2,6 +2,7 @@
 // goes on, what has none acknowledges nothing, everybody answers reads, and
 // afterwards nothing is lost and nothing counted twice. HOLDFAST_PEER_TLS=1:
 // the same between nodes that talk TLS.
+import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { sleep, until } from './cluster.mjs';
 import { enterLab } from './netlab.mjs';
@@ -68,6 +69,18 @@ describe('A network of five nodes', { skip }, () => {
             await cluster.allow((from) => from !== one);
             await ordeal.progress(leader, ...others);
             await sleep(HOLD_MS);
+        }));
+
+    test('is over after long without a false alarm', () =>
+        ordeal.through(async (leader, [one, ...others]) => {
+            const said = () => one.log().match(/unheard/g)?.length ?? 0;
+            const before = said();
+            await cluster.partition([leader, ...others], [one]);
+            await ordeal.progress(leader, ...others);
+            await sleep(11000);
+            await cluster.heal();
+            await ordeal.progress(one);
+            assert.equal(said(), before);
         }));
 
     test('has a follower that is heard and does not hear', () =>
