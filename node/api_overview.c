@@ -106,6 +106,35 @@ static int read_page(struct http_request *rq, struct overview *v)
 
 /* --- filters -------------------------------------------------------------- */
 
+static bool is_in_question(const struct gateway *g, const struct overview *v)
+{
+    return v->query.location == 0 || g->location == v->query.location;
+}
+
+/* A forgotten one too: by=gateway tells of it, and nobody knows any more where
+ * it was. Returns how many there are. */
+static size_t find_gateway(const struct roster *r, uint32_t id,
+                           struct overview *v)
+{
+    const struct gateway *g = roster_gateway(r, id);
+    v->query.gateway = id;
+    return g != NULL ? is_in_question(g, v) : roster_gave_gateway(r, id);
+}
+
+static size_t find_hostname(const struct roster *r, const char *hostname,
+                            struct overview *v)
+{
+    size_t found = 0;
+    for (const struct gateway *g = roster_next_gateway(r, 0); g != NULL;
+         g = roster_next_gateway(r, g->id)) {
+        if (strcmp(g->hostname, hostname) != 0 || !is_in_question(g, v))
+            continue;
+        v->query.gateway = g->id;
+        found++;
+    }
+    return found;
+}
+
 /* gateway=: an id, or a hostname that one gateway of the location has. */
 static int read_gateway(struct http_request *rq, struct overview *v)
 {
@@ -113,18 +142,11 @@ static int read_gateway(struct http_request *rq, struct overview *v)
     uint64_t id = 0;
     if (text == NULL)
         return 0;
-    bool by_id = uint_parse(text, UINT32_MAX, &id) == 0;
     struct roster *r = store_roster(rq->node->store);
-    size_t found = 0;
     roster_read_lock(r);
-    for (const struct gateway *g = roster_next_gateway(r, 0); g != NULL;
-         g = roster_next_gateway(r, g->id)) {
-        if ((by_id ? g->id != id : strcmp(g->hostname, text) != 0) ||
-            (v->query.location != 0 && g->location != v->query.location))
-            continue;
-        v->query.gateway = g->id;
-        found++;
-    }
+    size_t found = uint_parse(text, UINT32_MAX, &id) == 0
+                       ? find_gateway(r, (uint32_t)id, v)
+                       : find_hostname(r, text, v);
     roster_read_unlock(r);
     if (found == 1)
         return 0;
@@ -134,14 +156,22 @@ static int read_gateway(struct http_request *rq, struct overview *v)
     return ERR_NOTFOUND;
 }
 
+/* device=: a public key, or an id: a deleted one has no key any more. */
 static int read_device(struct http_request *rq, struct overview *v)
 {
+    const char *text = http_param(rq, "device");
     uint8_t key[PUBLIC_KEY_SIZE];
-    if (key_parse(http_param(rq, "device"), key) != 0)
-        return refuse(rq, "device: must be a public key, base64 of 32 bytes");
+    uint64_t id = 0;
+    bool by_id = uint_parse(text, UINT32_MAX, &id) == 0;
+    if (!by_id && key_parse(text, key) != 0)
+        return refuse(rq, "device: must be a public key, base64 of 32 bytes, "
+                          "or an id");
     struct roster *r = store_roster(rq->node->store);
     roster_read_lock(r);
-    v->devices[0] = roster_device_by_key(r, key);
+    if (!by_id)
+        v->devices[0] = roster_device_by_key(r, key);
+    else if (roster_gave_device(r, (uint32_t)id))
+        v->devices[0] = (uint32_t)id;
     roster_read_unlock(r);
     v->query.device_count = v->devices[0] != 0;
     return 0;

@@ -35,6 +35,12 @@ static inline void *id_table_get(const struct id_table *t, uint32_t id)
     return id < t->capacity ? t->items[id] : NULL;
 }
 
+/* Does an object have this id, or did one that was removed? */
+static inline bool id_table_gave(const struct id_table *t, uint32_t id)
+{
+    return id != 0 && id < t->next_id;
+}
+
 /* The object with the smallest id above @after, NULL at the end. */
 void *id_table_next(const struct id_table *t, uint32_t after);
 

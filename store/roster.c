@@ -197,6 +197,16 @@ const struct gateway *roster_gateway(const struct roster *r, uint32_t id)
     return id_table_get(&r->gateways, id);
 }
 
+bool roster_gave_device(const struct roster *r, uint32_t id)
+{
+    return id_table_gave(&r->devices, id);
+}
+
+bool roster_gave_gateway(const struct roster *r, uint32_t id)
+{
+    return id_table_gave(&r->gateways, id);
+}
+
 const struct location *roster_next_location(const struct roster *r,
                                             uint32_t after)
 {

@@ -122,6 +122,11 @@ const struct location *roster_location(const struct roster *r, uint32_t id);
 const struct device *roster_device(const struct roster *r, uint32_t id);
 const struct gateway *roster_gateway(const struct roster *r, uint32_t id);
 
+/* Was this id ever given to one? What it moved is told under that id even when
+ * the roster has forgotten it. */
+bool roster_gave_device(const struct roster *r, uint32_t id);
+bool roster_gave_gateway(const struct roster *r, uint32_t id);
+
 /* The next one with a larger id, NULL at the end: for (x = next(r, 0); x; x =
  * next(r, x->id)). O(1) amortised. */
 const struct location *roster_next_location(const struct roster *r,

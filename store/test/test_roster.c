@@ -509,6 +509,8 @@ static void iteration_skips_what_is_gone(void **state)
     assert_int_equal(d->id, 4);
     assert_null(roster_next_device(r, d->id));
     assert_int_equal(roster_count(r).devices, 2);
+    assert_true(roster_gave_device(r, 5));
+    assert_false(roster_gave_device(r, 6));
     assert_null(roster_next_device(r, UINT32_MAX));
     assert_null(roster_device(r, UINT32_MAX));
     assert_null(roster_device(r, 0));
@@ -769,6 +771,9 @@ static void a_deleted_gateway_comes_back_as_another(void **state)
     record_put_gateway_delete(&command, 1);
     check(apply(), OUTCOME_NOTFOUND, 0);
     assert_null(roster_gateway(r, 1));
+    assert_true(roster_gave_gateway(r, 1)); /* its bytes stay under it */
+    assert_false(roster_gave_gateway(r, 0));
+    assert_false(roster_gave_gateway(r, 2));
     assert_int_equal(roster_location(r, 1)->gateways, 0);
     struct batch_head by_id = {.location = 1, .gateway = 1};
     assert_int_equal(resolve(&by_id, GATEWAY_NATIVE, &code), 0);

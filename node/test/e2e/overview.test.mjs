@@ -143,7 +143,8 @@ describe('The overview', () => {
         const byId = await overview({ gateway: String(b.id), by: 'device' });
         assert.deepEqual(sums(byId), { desk: [7001, 701] });
         const refused = [
-            ['gateway=nobody', 404], [`device=${randomKey().toString('hex')}`,
+            ['gateway=nobody', 404], ['gateway=0', 404], ['gateway=999', 404],
+            ['device=0', 404], ['device=999', 404], [`device=${randomKey().toString('hex')}`,
                 400], ['user=nobody', 404], ['user=ann&device=x', 400],
             [`device=${encodeURIComponent(randomKey().toString('base64'))}`,
                 404],
@@ -168,15 +169,15 @@ describe('The overview', () => {
     });
 });
 
-describe('holdfastctl', () => {
-    const ctl = async (...words) => run('holdfastctl', words, {
-        env: {
-            HOLDFASTCTL_ENDPOINTS: cluster.nodes.map((n) => n.http).join(','),
-            HOLDFASTCTL_TOKEN: ADMIN_TOKEN,
-        },
-        timeoutMs: 30000,
-    });
+const ctl = async (...words) => run('holdfastctl', words, {
+    env: {
+        HOLDFASTCTL_ENDPOINTS: cluster.nodes.map((n) => n.http).join(','),
+        HOLDFASTCTL_TOKEN: ADMIN_TOKEN,
+    },
+    timeoutMs: 30000,
+});
 
+describe('holdfastctl', () => {
     test('finds every total exact, on every node', async () => {
         const file = path.join(cluster.nodes[0].dataDir, '..', 'expect.csv');
         const line = (gateway, device, upload, download) =>
@@ -282,5 +283,32 @@ describe('Who is there', () => {
             ({ collected_at: at }) => at.endsWith(':00:00.000')));
         assert.equal(stats.current_active_user_devices, 1);
         assert.equal(stats.active_user_devices, 3);
+    });
+});
+
+// Last: what is deleted here, others above need.
+describe('What was deleted', () => {
+    const ids = async (by) => Object.fromEntries(
+        (await overview({ by })).series.map(({ key, id }) => [key, id]));
+
+    test('stays in every sum, and can be asked for by its id', async () => {
+        const gateway = (await ids('gateway'))['gw-b'];
+        const device = (await ids('device'))[text('desk')];
+        for (const command of [['gateway', 'delete', 'gw-b', '--yes'],
+            ['device', 'delete', text('desk'), '--yes']]) {
+            const gone = await ctl(...command);
+            assert.equal(gone.code, 0, gone.stderr);
+        }
+        ({ commit: index } = await leader.call('GET', '/api/v1/cluster'));
+        assert.equal((await ids('gateway'))[gateway], gateway);
+        assert.equal((await ids('device'))[device], device);
+        for (const query of [{ gateway: String(gateway) },
+            { device: String(device) }]) {
+            const { series: [one] } = await overview(query);
+            assert.deepEqual([one.upload, one.download], [7001, 701]);
+        }
+        const exact = await ctl('check', 'totals');
+        assert.equal(exact.code, 0, exact.stdout + exact.stderr);
+        assert.match(exact.stdout, /^exact: \d+ sums .* on 3 nodes/);
     });
 });
