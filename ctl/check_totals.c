@@ -247,14 +247,11 @@ static int devices_of(const struct ledger *l, struct ledger *out,
 /* The coarsest tier that the range fits has the most history. */
 static int check_file(struct check *c, const char *path, struct errmsg *e)
 {
-    size_t i = WINDOW_COUNT;
+    size_t i = WINDOW_COUNT - 1;
     struct ledger devices = {0}, file = {0};
-    while (i > 0 && c->first[i - 1].rows == NULL)
+    while (i > 0 && c->first[i].rows == NULL)
         i--;
-    if (i == 0)
-        return errmsg_set(e, ERR_INVALID,
-                          "--expect: between --from and --to is no whole hour");
-    int rv = devices_of(&c->first[i - 1], &devices, e);
+    int rv = devices_of(&c->first[i], &devices, e);
     if (rv == 0)
         rv = ledger_read(path, &devices, &file, e);
     if (rv == 0)
@@ -299,13 +296,25 @@ static int take_time(const struct ctl *c, enum flag_id flag, uint64_t *out,
                       flags[flag].name, c->values[flag]);
 }
 
+/* Nothing that differs, where nothing was compared, is no proof. */
+static int want_buckets(const struct check *c, struct errmsg *e)
+{
+    for (size_t i = 0; i < WINDOW_COUNT; i++)
+        if (c->windows[i].from_s < c->windows[i].to_s)
+            return 0;
+    return errmsg_set(e, ERR_NOTFOUND,
+                      "nothing was compared: no whole hour that has begun, and "
+                      "that both tiers still have, is between --from and --to");
+}
+
 static int find_windows(struct check *c, struct errmsg *e)
 {
     static const struct window tiers[WINDOW_COUNT] = {
         {.fine = "minute", .coarse = "hour", .step_s = HOUR_S},
         {.fine = "hour", .coarse = "day", .step_s = DAY_S},
     };
-    uint64_t from_s = 0, to_s = up_to((uint64_t)time(NULL) + 1, DAY_S);
+    uint64_t now_s = (uint64_t)time(NULL);
+    uint64_t from_s = 0, to_s = up_to(now_s + 1, DAY_S);
     int rv = take_time(c->ctl, FLAG_FROM, &from_s, e);
     if (rv == 0)
         rv = take_time(c->ctl, FLAG_TO, &to_s, e);
@@ -322,10 +331,11 @@ static int find_windows(struct check *c, struct errmsg *e)
         w->from_s =
             up_to(w->from_s > coarse_s ? w->from_s : coarse_s, w->step_s);
         w->to_s = to_s / w->step_s * w->step_s;
-        if (w->to_s < w->from_s)
+        /* A node refuses what is yet to come. */
+        if (w->to_s < w->from_s || w->from_s > now_s)
             w->to_s = w->from_s;
     }
-    return rv;
+    return rv == 0 ? want_buckets(c, e) : rv;
 }
 
 /* --- one try -------------------------------------------------------------- */

@@ -278,8 +278,8 @@ const struct command commands[] = {
      "tiers must agree over whole hours and days that they still have, and so "
      "must all nodes. --expect compares with a file, CSV lines or a JSON array "
      "of location, gateway, device, upload, download: ids, or names and public "
-     "keys. Exit code 1 with a table of what is off. Under load give a --to "
-     "some minutes past.",
+     "keys. Exit code 1 with a table of what is off, or where no whole hour is "
+     "in the range. Under load give a --to some minutes past.",
      "check totals --cluster --location office", run_check_totals},
     {"doctor", NULL, "", 0, 0, BIT(FLAG_CLUSTER),
      "look at everything, say what to do",

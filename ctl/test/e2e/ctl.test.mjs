@@ -661,6 +661,44 @@ describe('holdfastctl check totals', () => {
         assert.match(told.stdout, /^exact: 12 sums .* on 2 nodes/);
     });
 
+    // Midnight may be the hour that runs, and then it is no future.
+    test('asks for nothing that is yet to come', async () => {
+        const now = Math.floor(Date.now() / 1000);
+        const hour = Math.floor(now / 3600) * 3600;
+        const a = await node();
+        const answer = await check([a], '--from', String(hour - 3599),
+            '--to', String(hour + 2 * 86400));
+        assert.equal(answer.code, 0, answer.stderr);
+        assert.ok(answer.json.rows >= 6);
+        assert.ok(a.asked.every(({ query }) =>
+            !query.has('by') || Number(query.get('from')) <= now));
+    });
+
+    test('is no proof where no whole hour is in the range', async () => {
+        const hour = Math.floor(Date.now() / 3600000) * 3600;
+        const expect = path.join(directory, 'nothing.csv');
+        fs.writeFileSync(expect, '');
+        const ranges = [
+            ['--from', '2026-01-05T22:05:00Z', '--to', '2026-01-05T22:55:00Z'],
+            ['--from', '2026-01-05T22:05:00Z', '--to', '2026-01-05T22:55:00Z',
+                '--expect', expect],
+            ['--from', '2026-01-06T00:00:00Z', '--to', '2026-01-05T00:00:00Z'],
+            // The next whole hour of the first is yet to come.
+            ['--from', String(hour + 1)],
+            ['--from', String(hour + 1), '--to', String(hour + 7200)],
+            ['--from', String(hour + 7200)],
+        ];
+        const a = await node();
+        for (const words of ranges) {
+            const told = await ctl(['check', 'totals', ...words],
+                { endpoints: [a.url] });
+            assert.equal(told.code, 1, `${words}: ${told.stdout}`);
+            assert.equal(told.stdout, '');
+            assert.match(told.stderr, /nothing was compared: no whole hour/);
+        }
+        assert.ok(a.asked.every(({ query }) => !query.has('by')));
+    });
+
     test('goes on without a node that is down, and names it', async () => {
         const a = await node();
         // The first of all, and not the first.
