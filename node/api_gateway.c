@@ -3,6 +3,8 @@
  * peer_disconnect_threshold. See api.h. */
 #include "node/api.h"
 
+#include "base/clock.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -57,7 +59,7 @@ static size_t lower_bound(const struct gateway_order *o, uint64_t key)
 static bool out_gateway(struct json_out *o, const struct gateway *g,
                         const struct location *l, uint64_t now_ms)
 {
-    uint64_t quiet = now_ms > g->seen_ms ? now_ms - g->seen_ms : 0;
+    uint64_t quiet = clock_elapsed(g->seen_ms, now_ms);
     bool connected = g->seen_ms != 0 &&
                      quiet <= (uint64_t)l->peer_disconnect_threshold_s * 1000;
     char uid[40], seen[TIME_TEXT_SIZE];

@@ -159,5 +159,5 @@ uint64_t http_age_ms(const struct node *n, const struct repl_status *status)
 {
     uint64_t now = clock_mono_ms();
     uint64_t heard = status->heard_ms != 0 ? status->heard_ms : n->started_ms;
-    return now > heard ? now - heard : 0;
+    return clock_elapsed(heard, now);
 }

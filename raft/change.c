@@ -57,13 +57,14 @@ void changes_beat(struct repl *r, uint64_t now_ms)
         s->waiting = c->next;
         if (ask(r, c))
             continue;
-        if (now_ms - c->id < CHANGE_WAIT_MS) {
+        if (clock_elapsed(c->id, now_ms) < CHANGE_WAIT_MS) {
             s->waiting = c; /* the leader may come */
             break;
         }
         end(r, c, ERR_AGAIN, "there is no leader that could do it");
     }
-    if (s->asked != NULL && now_ms - s->asked_ms > CHANGE_ANSWER_MS)
+    if (s->asked != NULL &&
+        clock_elapsed(s->asked_ms, now_ms) > CHANGE_ANSWER_MS)
         changes_link_closed(r, s->asked_peer);
 }
 

@@ -370,7 +370,7 @@ static void on_removed(uv_fs_t *req)
 static void expire(struct copies *c, uint64_t now_ms)
 {
     if (c->state != COPY_READY || c->users > 0 || c->removing ||
-        now_ms - c->used_ms < COPY_KEPT_MS)
+        clock_elapsed(c->used_ms, now_ms) < COPY_KEPT_MS)
         return;
     c->removal.data = c;
     if (uv_fs_unlink(&c->repl->loop, &c->removal, c->path, on_removed) != 0)

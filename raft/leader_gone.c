@@ -339,7 +339,7 @@ void leader_gone_beat(struct repl *r, uint64_t now_ms)
         return;
     const struct out_link *out = forward_peer(r, g->leader);
     if ((out != NULL && link_is_open(&out->link)) ||
-        now_ms - g->broken_ms > GONE_PROBE_MS_MAX) {
+        clock_elapsed(g->broken_ms, now_ms) > GONE_PROBE_MS_MAX) {
         g->broken = false;
         return;
     }
@@ -347,7 +347,7 @@ void leader_gone_beat(struct repl *r, uint64_t now_ms)
         /* Somebody answered: a process that is being killed may close its
          * connections before its listener. */
         probe_round(r, now_ms);
-    } else if (now_ms - g->probed_ms >= GONE_PROBE_TIMEOUT_MS) {
+    } else if (clock_elapsed(g->probed_ms, now_ms) >= GONE_PROBE_TIMEOUT_MS) {
         g->other++; /* silence is no refusal */
         while (g->probes != NULL)
             probe_end(g->probes);

@@ -2,9 +2,11 @@
  * its own, because libraft 0.22 leaks the messages of snapshots that are sent
  * twice, and leaks of ours must still be seen in the other tests of
  * replication. */
+#include "base/clock.h"
 #include "base/durable.h"
 #include "raft/fetch_note.h"
 #include "raft/peer_io.h"
+#include "raft/repl.h"
 #include "raft/test/cluster.h"
 
 #include <setjmp.h>
@@ -154,6 +156,22 @@ static void a_node_that_fetched_can_lead(void **state)
     cluster_deinit(&c);
 }
 
+static atomic_bool kept;
+
+/* Its last user went after the turn had read the time. */
+static void expire_a_copy_that_was_used_just_now(struct repl *r)
+{
+    struct copies *copies = &r->copies;
+    uint64_t turn_ms = clock_mono_ms();
+    pthread_mutex_lock(&copies->lock);
+    copies->used_ms = turn_ms + 1;
+    bool there = copies->state == COPY_READY;
+    pthread_mutex_unlock(&copies->lock);
+    copies->looked_ms = 0;
+    copies_beat(r, turn_ms);
+    atomic_store(&kept, there && !copies->removing);
+}
+
 static void the_leader_gives_a_copy_when_nobody_else_is_there(void **state)
 {
     (void)state;
@@ -166,6 +184,8 @@ static void the_leader_gives_a_copy_when_nobody_else_is_there(void **state)
     cluster_stop(&c, third); /* no quorum: copies are given all the same */
     cluster_start(&c, away);
     restart_when_wanted(away);
+    cluster_on_loop(&c, leader, expire_a_copy_that_was_used_just_now);
+    assert_true(atomic_load(&kept));
     cluster_start(&c, away);
     cluster_start(&c, third);
     submit_many(cluster_leader(&c), 201, 205);

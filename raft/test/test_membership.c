@@ -368,6 +368,40 @@ static void a_change_that_would_leave_no_healthy_quorum_is_refused(void **state)
     submit_ok(other, 1);
 }
 
+static atomic_bool still_asking;
+static atomic_int answered;
+
+static void on_asked(struct repl_change *change, int status,
+                     const char *message)
+{
+    (void)change;
+    (void)message;
+    atomic_store(&answered, status);
+}
+
+/* The turn of the loop took its time before this. */
+static void ask_in_a_slow_turn(struct repl *r)
+{
+    uint64_t turn_ms = clock_mono_ms();
+    sleep_ms(2);
+    changes_collect(r);
+    changes_beat(r, turn_ms);
+    atomic_store(&still_asking, r->changes.asked != NULL);
+}
+
+static void a_slow_turn_gives_the_leader_time_to_answer(void **state)
+{
+    (void)state;
+    size_t leader = cluster_leader(&c), other = (leader + 1) % 3;
+    submit_ok(other, 1); /* its link to the leader is there */
+    static struct repl_change change = {.kind = REPL_REMOVE, .name = "nobody"};
+    change.done = on_asked;
+    repl_change(c.nodes[other].repl, &change);
+    cluster_on_loop(&c, other, ask_in_a_slow_turn);
+    assert_true(atomic_load(&still_asking));
+    WAIT_FOR(atomic_load(&answered) == ERR_NOTFOUND, SOON_MS);
+}
+
 /* @at: how much of @in was read. */
 static void next_frame(int fd, struct buf *in, size_t *at, struct frame *frame)
 {
@@ -663,6 +697,7 @@ int main(void)
         ALONE(nodes_come_in_any_order_and_some_names_resolve_never),
         ALONE(a_standby_takes_the_place_of_a_voter_that_is_away),
         THREE(a_change_that_would_leave_no_healthy_quorum_is_refused),
+        THREE(a_slow_turn_gives_the_leader_time_to_answer),
         THREE(a_demotion_that_has_to_wait_says_that_it_will_be_done),
         THREE(a_member_that_was_removed_orders_nothing_any_more),
         THREE(a_removed_node_says_so_and_serves_what_it_has),

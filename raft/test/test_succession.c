@@ -172,6 +172,35 @@ static void one_voter_that_cannot_reach_the_leader_unseats_nobody(void **state)
     submit_ok(leader, 2);
 }
 
+static atomic_bool still_probing;
+
+/* forward_beat finds the link silent, leader_gone_beat follows in the same
+ * turn. */
+static void lose_the_leader_in_a_slow_turn(struct repl *r)
+{
+    uint64_t turn_ms = clock_mono_ms();
+    sleep_ms(2);
+    for (size_t i = 0; i < PEERS_MAX && r->forward.outs[i] != NULL; i++)
+        if (r->forward.outs[i]->peer_id == r->gone.leader)
+            link_close(&r->forward.outs[i]->link);
+    leader_gone_link_broke(r, r->gone.leader);
+    bool probes = r->gone.probes != NULL;
+    leader_gone_beat(r, turn_ms);
+    atomic_store(&still_probing,
+                 probes && r->gone.probes != NULL && r->gone.broken);
+}
+
+static void a_slow_turn_does_not_end_the_search_for_the_leader(void **state)
+{
+    (void)state;
+    size_t leader = cluster_leader(&c), one = (leader + 1) % 3;
+    WAIT_FOR(leader_of(one) == leader, SOON_MS);
+    submit_ok(one, 1); /* its link to the leader is there */
+    cluster_on_loop(&c, one, lose_the_leader_in_a_slow_turn);
+    assert_true(atomic_load(&still_probing));
+    submit_ok(one, 2);
+}
+
 /* --- hand-overs ----------------------------------------------------------- */
 
 static void an_operator_moves_leadership_and_hears_why_not(void **state)
@@ -481,6 +510,9 @@ int main(int argc, char **argv)
             a_leader_that_dies_is_replaced_without_the_timer, tear_down),
         cmocka_unit_test_setup_teardown(
             one_voter_that_cannot_reach_the_leader_unseats_nobody, set_up,
+            tear_down),
+        cmocka_unit_test_setup_teardown(
+            a_slow_turn_does_not_end_the_search_for_the_leader, set_up,
             tear_down),
         cmocka_unit_test_setup_teardown(
             an_operator_moves_leadership_and_hears_why_not, set_up, tear_down),
