@@ -204,8 +204,9 @@ static bool has_digest(const struct delivery *d)
 static void apply_one(struct applier *a, struct delivery *d)
     REQUIRES(applier_thread)
 {
-    if (events_failed(a->events) ||
-        (has_digest(d) && !wait_for_log(a, d->index, UINT_MAX))) {
+    a->broken_off = a->broken_off || events_failed(a->events) ||
+                    (has_digest(d) && !wait_for_log(a, d->index, UINT_MAX));
+    if (a->broken_off) {
         finish_all(d->waiters, ERR_UNKNOWN);
         return;
     }

@@ -42,6 +42,7 @@ struct applier {
     /* the applier's */
     uint64_t applied_index; /* of this group, 0 = nothing yet */
     bool flush_put_off;     /* until there is room */
+    bool broken_off;        /* one was left out: all that follow are, too */
 };
 
 /* Starts the thread, and the flusher. ERR_NOMEM, ERR_IO. */

@@ -14,6 +14,7 @@ struct dial {
     dial_fn *fn;
     void *arg;
     uint64_t deadline_ms;
+    uint64_t address_deadline_ms;   /* of the one that is tried */
     char host[HOST_LENGTH_MAX + 1]; /* whom a certificate must name */
     struct lookup *lookup; /* owned by the resolver while it is asked */
     struct sockaddr_storage addresses[LOOKUP_ADDRESSES_MAX];
@@ -27,6 +28,7 @@ struct dial {
 };
 
 static void try_next(struct dial *d);
+static void next_or_fail(struct dial *d, const char *what, const char *why);
 static void finish(struct dial *d, uv_stream_t *stream,
                    const struct hello_answer *answer, const char *why);
 
@@ -122,6 +124,9 @@ void dialer_beat(struct dialer *dialer)
             finish(d, NULL, NULL, why);
             d = dialer->dials;
         } else {
+            if (d->tried > 0 && d->tried < d->address_count &&
+                d->address_deadline_ms <= now)
+                next_or_fail(d, "connect", "timed out");
             d = d->next;
         }
 }
@@ -285,6 +290,10 @@ static void try_next(struct dial *d)
     }
     d->answered = 0;
     d->secured = false;
+    /* One that swallows what it is sent leaves time for the others. */
+    uint64_t now = clock_mono_ms();
+    d->address_deadline_ms = now + clock_elapsed(now, d->deadline_ms) /
+                                       (d->address_count - d->tried);
     const struct sockaddr *to =
         (const struct sockaddr *)&d->addresses[d->tried++];
     rv =

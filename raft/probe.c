@@ -41,9 +41,13 @@ static int connect_to(const struct addrinfo *to, uint64_t until_ms)
     socklen_t size = sizeof error;
     if (connect(fd, to->ai_addr, to->ai_addrlen) == 0)
         return fd;
-    if (errno == EINPROGRESS && wait_ready(fd, POLLOUT, until_ms) &&
-        getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error == 0)
-        return fd;
+    if (errno == EINPROGRESS) {
+        if (!wait_ready(fd, POLLOUT, until_ms))
+            error = ETIMEDOUT;
+        else if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 &&
+                 error == 0)
+            return fd;
+    }
     if (error != 0)
         errno = error;
     close(fd);
@@ -60,8 +64,15 @@ static int dial_any(const struct lookup *where, uint64_t until_ms, char why[])
         return -1;
     }
     int fd = -1;
-    for (const struct addrinfo *a = list; a != NULL && fd < 0; a = a->ai_next)
-        fd = connect_to(a, until_ms);
+    size_t left = 0;
+    for (const struct addrinfo *a = list; a != NULL; a = a->ai_next)
+        left++;
+    /* One that swallows what it is sent leaves time for the others. */
+    for (const struct addrinfo *a = list; a != NULL && fd < 0;
+         a = a->ai_next, left--) {
+        uint64_t now = clock_mono_ms();
+        fd = connect_to(a, now + clock_elapsed(now, until_ms) / left);
+    }
     if (fd < 0)
         snprintf(why, 160, "connect: %s", strerror(errno));
     freeaddrinfo(list);
