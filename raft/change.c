@@ -12,6 +12,8 @@ static void finish(struct repl *r, int status, const char *message);
 void changes_init(struct repl *r)
 {
     mailbox_init(&r->changes.box, loop_wake, r);
+    /* An answer to what an earlier process asked must fit no question here. */
+    r->changes.request = clock_mono_ns();
 }
 
 void repl_change(struct repl *r, struct repl_change *c)
@@ -49,6 +51,13 @@ void changes_collect(struct repl *r)
     }
 }
 
+static void end_unanswered(struct repl *r, struct repl_change **at)
+{
+    struct repl_change *c = *at;
+    *at = c->next;
+    end(r, c, ERR_UNKNOWN, "the leader did not answer: look at the members");
+}
+
 void changes_beat(struct repl *r, uint64_t now_ms)
 {
     struct changes *s = &r->changes;
@@ -63,9 +72,11 @@ void changes_beat(struct repl *r, uint64_t now_ms)
         }
         end(r, c, ERR_AGAIN, "there is no leader that could do it");
     }
-    if (s->asked != NULL &&
-        clock_elapsed(s->asked_ms, now_ms) > CHANGE_ANSWER_MS)
-        changes_link_closed(r, s->asked_peer);
+    for (struct repl_change **at = &s->asked; *at != NULL;)
+        if (clock_elapsed((*at)->asked_ms, now_ms) > CHANGE_ANSWER_MS)
+            end_unanswered(r, at);
+        else
+            at = &(*at)->next;
 }
 
 static void end_list(struct repl *r, struct repl_change **list, int status,
@@ -80,9 +91,11 @@ static void end_list(struct repl *r, struct repl_change **list, int status,
 
 void changes_link_closed(struct repl *r, uint64_t peer_id)
 {
-    if (peer_id == r->changes.asked_peer)
-        end_list(r, &r->changes.asked, ERR_UNKNOWN,
-                 "the leader did not answer: look at the members");
+    for (struct repl_change **at = &r->changes.asked; *at != NULL;)
+        if ((*at)->asked_of == peer_id)
+            end_unanswered(r, at);
+        else
+            at = &(*at)->next;
 }
 
 void changes_close(struct repl *r)
@@ -111,7 +124,7 @@ static bool ask(struct repl *r, struct repl_change *c)
         return true;
     }
     uint64_t leader = r->leads ? 0 : r->seen_leader;
-    if (leader == 0 || (s->asked != NULL && s->asked_peer != leader))
+    if (leader == 0)
         return false;
     struct frame frame = {.type = FRAME_CHANGE,
                           .id = s->request + 1,
@@ -119,8 +132,8 @@ static bool ask(struct repl *r, struct repl_change *c)
                           .text = bytes_of_string(c->name)};
     if (!forward_put(r, leader, &frame))
         return false;
-    s->asked_peer = leader;
-    s->asked_ms = clock_mono_ms();
+    c->asked_of = leader;
+    c->asked_ms = clock_mono_ms();
     c->id = ++s->request;
     c->next = s->asked;
     s->asked = c;
@@ -131,10 +144,9 @@ int changes_answered(struct repl *r, uint64_t peer_id,
                      const struct frame *frame)
 {
     struct changes *s = &r->changes;
-    for (struct repl_change **at = &s->asked;
-         *at != NULL && peer_id == s->asked_peer; at = &(*at)->next) {
+    for (struct repl_change **at = &s->asked; *at != NULL; at = &(*at)->next) {
         struct repl_change *c = *at;
-        if (c->id != frame->id)
+        if (c->asked_of != peer_id || c->id != frame->id)
             continue;
         *at = c->next;
         struct errmsg e = {""};
@@ -222,11 +234,10 @@ static void assign(struct repl *r)
     struct errmsg e = {""};
     int rv = membership_change(r, MEMBER_ASSIGN, s->target, s->role,
                                on_member_changed, NULL, &e);
-    /* The wish is in the log: obey_wishes (raft/membership) goes on with it. */
-    if (rv != 0 && server != NULL && s->role == RAFT_STANDBY)
-        errmsg_wrap(&e, rv,
-                    "it is recorded, and done as soon as it can be (promote "
-                    "takes it back)");
+    /* The wish is in the log: raft/membership goes on with it. */
+    if (rv != 0 && server != NULL && s->wished)
+        errmsg_wrap(&e, rv, "it is recorded, and done as soon as it can be%s",
+                    s->role == RAFT_STANDBY ? " (promote takes it back)" : "");
     if (rv != 0)
         finish(r, rv, e.text);
 }
@@ -239,13 +250,19 @@ static void on_recorded(struct errand *errand)
     if (!s->busy)
         return; /* it was closed meanwhile */
     enum outcome_code code = s->wish.outcome.code;
-    if (s->wish_status != 0)
+    if (s->wish_status == ERR_UNKNOWN)
+        finish(r, ERR_UNKNOWN,
+               "the leader lost its lead while it was recorded: it may be done "
+               "yet: look at the members");
+    else if (s->wish_status != 0)
         finish(r, s->wish_status, "it could not be recorded");
     else if (code != OUTCOME_TAKEN && code != OUTCOME_DUPLICATE)
         finish(r, ERR_DENIED,
                "too many members are demoted: promote some of them first");
-    else
+    else {
+        s->wished = true;
         assign(r);
+    }
 }
 
 /* Loop or applier. */
@@ -304,8 +321,8 @@ static int begin_demote(struct repl *r, const char *name, struct errmsg *e)
 
 static void on_transferred(void *arg, int status, const char *message)
 {
-    /* It goes on leading: as if nobody had asked. */
-    finish(arg, status == ERR_TIMEOUT ? ERR_AGAIN : status, message);
+    /* Who was asked may be about to take over all the same. */
+    finish(arg, status == ERR_TIMEOUT ? ERR_UNKNOWN : status, message);
 }
 
 static int begin_transfer(struct repl *r, const struct raft_server *server,
@@ -330,6 +347,7 @@ static void run(struct repl *r, enum repl_change_kind kind, const char *name)
         return;
     }
     r->changes.target = server != NULL ? server->id : 0;
+    r->changes.wished = false;
     switch (kind) {
     case REPL_REMOVE:
         rv = membership_change(r, MEMBER_REMOVE, server->id, RAFT_SPARE,

@@ -20,8 +20,6 @@ struct changes {
     struct repl_change *waiting; /* ->id: monotonic ms of arrival */
     struct repl_change *asked;   /* ->id: request id */
     size_t count;                /* of both */
-    uint64_t asked_peer;         /* the leader that was asked */
-    uint64_t asked_ms;           /* the last of them */
     uint64_t request;            /* newest id */
 
     /* the leader's: the one under way */
@@ -31,6 +29,7 @@ struct changes {
     int wish_status;
     struct buf record;
     bool recording; /* the wish is under way */
+    bool wished;    /* it is in the log */
     uint64_t target;
     int role;
     struct repl_change *local; /* asked for here; or, if NULL… */

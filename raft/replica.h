@@ -196,8 +196,9 @@ struct repl_change {
      * leader, or another change is under way. ERR_UNKNOWN: look at the status.
      * @message is for people and borrowed. */
     void (*done)(struct repl_change *c, int status, const char *message);
-    uint64_t id;              /* private */
-    struct repl_change *next; /* private */
+    /* private */
+    uint64_t id, asked_of, asked_ms;
+    struct repl_change *next;
 };
 
 /* Any thread, any node: it is sent to the leader. */

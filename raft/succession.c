@@ -104,7 +104,8 @@ int succession_transfer(struct repl *r, uint64_t to, succession_fn *done,
     if (s->state != HANDOVER_NONE || s->requested)
         return errmsg_set(e, ERR_AGAIN,
                           "leadership is being handed over already");
-    if (to == 0) {
+    bool named = to != 0;
+    if (!named) {
         to = best_successor(r, false);
         if (to == 0)
             return errmsg_set(e, ERR_DENIED,
@@ -121,6 +122,7 @@ int succession_transfer(struct repl *r, uint64_t to, succession_fn *done,
                 to == r->identity.raft_id ? r->name : name_of(r, to), why);
     }
     s->state = HANDOVER_SETTLING;
+    s->named = named;
     s->to = to;
     s->began_ms = clock_mono_ms();
     s->done = done;
@@ -137,29 +139,36 @@ static void finish(struct repl *r, int status)
     raft_id leader;
     const char *address;
     raft_leader(&r->raft, &leader, &address);
+    bool elsewhere = leader != 0 && leader != r->identity.raft_id;
     snprintf(message, sizeof message,
              status == 0             ? "%s leads"
+             : status == ERR_AGAIN   ? (elsewhere ? "%s was elected instead"
+                                                  : "%s could not be asked")
              : status == ERR_TIMEOUT ? "%s did not take over in time"
              : status == ERR_CLOSED  ? "%s was asked, but this node stops"
                                      : "%s was asked; nobody leads yet",
-             name_of(r, status == 0 && leader != 0 ? leader : s->to));
+             name_of(r, elsewhere ? leader : s->to));
     s->state = HANDOVER_NONE;
     s->done = NULL;
-    if (status == ERR_TIMEOUT)
+    if (status == ERR_TIMEOUT || (status == ERR_AGAIN && !elsewhere))
         events_warn(&r->events, "leader", "%s: this node goes on leading",
                     message);
     if (done != NULL)
         done(s->arg, status, message);
 }
 
-static int outcome(struct repl *r)
+/* @asked: libraft has been told to ask the successor. */
+static int outcome(struct repl *r, bool asked)
 {
+    struct succession *s = &r->succession;
     raft_id leader;
     const char *address;
     raft_leader(&r->raft, &leader, &address);
-    return raft_state(&r->raft) == RAFT_LEADER ? ERR_TIMEOUT
-           : leader == 0                       ? ERR_UNKNOWN
-                                               : 0;
+    if (raft_state(&r->raft) == RAFT_LEADER)
+        return asked ? ERR_TIMEOUT : ERR_AGAIN;
+    if (leader == 0)
+        return ERR_UNKNOWN;
+    return s->named && leader != s->to ? ERR_AGAIN : 0;
 }
 
 static void on_transferred(struct raft_transfer *request)
@@ -167,7 +176,7 @@ static void on_transferred(struct raft_transfer *request)
     struct repl *r = request->data;
     r->succession.requested = false;
     if (r->succession.state == HANDOVER_ASKED)
-        finish(r, outcome(r));
+        finish(r, outcome(r, true));
 }
 
 static void ask(struct repl *r)
@@ -180,7 +189,7 @@ static void ask(struct repl *r)
     if (rv == 0)
         return;
     s->requested = false;
-    finish(r, outcome(r));
+    finish(r, outcome(r, false));
 }
 
 void succession_turn(struct repl *r)
@@ -192,12 +201,12 @@ void succession_turn(struct repl *r)
     uint64_t passed = clock_mono_ms() - s->began_ms;
     if (s->state == HANDOVER_SETTLING) {
         if (!r->leads)
-            finish(r, outcome(r));
+            finish(r, outcome(r, false));
         else if (r->submitter.proposal_count == 0 || passed >= SETTLE_MS_MAX)
             ask(r);
     } else if (passed >= TRANSFER_MS_MAX) {
         /* libraft keeps its request until it has given up too. */
-        finish(r, outcome(r));
+        finish(r, outcome(r, true));
     }
 }
 

@@ -27,7 +27,8 @@ enum {
     ZONES_LENGTH_MAX = 511,
 };
 
-/* The end of a hand-over. 0: somebody else leads. ERR_TIMEOUT: this node still
+/* The end of a hand-over. 0: the successor leads. ERR_AGAIN: it was not asked,
+ * or another than it leads. ERR_TIMEOUT: it was asked, and this node still
  * leads. ERR_UNKNOWN: nobody leads yet. ERR_CLOSED: the replica closes.
  * @message is for people and borrowed. */
 typedef void succession_fn(void *arg, int status, const char *message);
@@ -47,6 +48,7 @@ struct succession {
 
     /* the hand-over */
     enum { HANDOVER_NONE, HANDOVER_SETTLING, HANDOVER_ASKED } state;
+    bool named; /* nobody else than @to will do */
     uint64_t to, began_ms;
     succession_fn *done; /* NULL: nobody waits */
     void *arg;

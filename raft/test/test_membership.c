@@ -402,6 +402,76 @@ static void a_slow_turn_gives_the_leader_time_to_answer(void **state)
     WAIT_FOR(atomic_load(&answered) == ERR_NOTFOUND, SOON_MS);
 }
 
+static struct repl_change unanswered;
+static atomic_int unanswered_status;
+
+static void on_unanswered(struct repl_change *change, int status,
+                          const char *message)
+{
+    (void)change;
+    (void)message;
+    atomic_store(&unanswered_status, status);
+}
+
+enum { NOBODY_ID = 7 };
+
+static void wait_for_one_who_led(struct repl *r)
+{
+    unanswered = (struct repl_change){.done = on_unanswered,
+                                      .id = 1,
+                                      .asked_of = NOBODY_ID,
+                                      .asked_ms = clock_mono_ms()};
+    unanswered.next = r->changes.asked;
+    r->changes.asked = &unanswered;
+    r->changes.count++;
+}
+
+static void lose_the_link(struct repl *r)
+{
+    changes_link_closed(r, NOBODY_ID);
+}
+
+static void
+a_new_leader_is_asked_though_the_old_one_owes_an_answer(void **state)
+{
+    (void)state;
+    size_t leader = cluster_leader(&c), other = (leader + 1) % 3;
+    submit_ok(other, 1); /* its link to the leader is there */
+    cluster_on_loop(&c, other, wait_for_one_who_led);
+    assert_int_equal(cluster_change(&c, other, REPL_REMOVE, "nobody", NULL),
+                     ERR_NOTFOUND);
+    assert_int_equal(atomic_load(&unanswered_status), 0);
+    cluster_on_loop(&c, other, lose_the_link);
+    assert_int_equal(atomic_load(&unanswered_status), ERR_UNKNOWN);
+}
+
+static void change_something(struct repl *r)
+{
+    r->membership.changing = true;
+}
+
+static void change_nothing(struct repl *r)
+{
+    r->membership.changing = false;
+}
+
+static void a_promotion_that_has_to_wait_says_that_it_will_be_done(void **state)
+{
+    (void)state;
+    WAIT_FOR(level_is(LEVEL_NEWEST), SOON_MS);
+    char message[256];
+    size_t leader = cluster_leader(&c), other = (leader + 1) % 3;
+    cluster_change_soon(&c, leader, REPL_DEMOTE, c.nodes[other].name);
+    WAIT_FOR(role_is(other, "standby"), SOON_MS);
+    cluster_on_loop(&c, leader, change_something);
+    assert_int_equal(
+        cluster_change(&c, leader, REPL_PROMOTE, c.nodes[other].name, message),
+        ERR_AGAIN);
+    assert_non_null(strstr(message, "it is recorded"));
+    cluster_on_loop(&c, leader, change_nothing);
+    WAIT_FOR(role_is(other, "voter"), SOON_MS);
+}
+
 /* @at: how much of @in was read. */
 static void next_frame(int fd, struct buf *in, size_t *at, struct frame *frame)
 {
@@ -698,6 +768,8 @@ int main(void)
         ALONE(a_standby_takes_the_place_of_a_voter_that_is_away),
         THREE(a_change_that_would_leave_no_healthy_quorum_is_refused),
         THREE(a_slow_turn_gives_the_leader_time_to_answer),
+        THREE(a_new_leader_is_asked_though_the_old_one_owes_an_answer),
+        THREE(a_promotion_that_has_to_wait_says_that_it_will_be_done),
         THREE(a_demotion_that_has_to_wait_says_that_it_will_be_done),
         THREE(a_member_that_was_removed_orders_nothing_any_more),
         THREE(a_removed_node_says_so_and_serves_what_it_has),

@@ -271,6 +271,79 @@ static void a_leader_begins_though_no_voter_has_prepared_its_log(void **state)
     submit_ok(leader, 2);
 }
 
+/* Whoever is to be told to take over: nobody if 0, else that one. */
+static uint64_t told_instead;
+
+static int send_elsewhere(struct raft_io *io, struct raft_io_send *req,
+                          const struct raft_message *message,
+                          raft_io_send_cb cb)
+{
+    struct raft_message other = *message;
+    size_t self = 0;
+    while (c.nodes[self].repl == NULL || &c.nodes[self].repl->guard.io != io)
+        self++;
+    if (message->type == RAFT_TIMEOUT_NOW && told_instead == 0) {
+        other.timeout_now.term = 0; /* is of the past for who gets it */
+    } else if (message->type == RAFT_TIMEOUT_NOW) {
+        const struct raft_configuration *all =
+            &c.nodes[self].repl->raft.configuration;
+        for (unsigned i = 0; i < all->n; i++)
+            if (all->servers[i].id == told_instead) {
+                other.server_id = all->servers[i].id;
+                other.server_address = all->servers[i].address;
+            }
+    }
+    return real_send[self](io, req, &other, cb);
+}
+
+static void divert(struct repl *r)
+{
+    size_t self = 0;
+    while (c.nodes[self].repl != r)
+        self++;
+    real_send[self] = r->guard.inner.send;
+    r->guard.inner.send = send_elsewhere;
+}
+
+static void a_transfer_that_was_asked_for_and_not_seen_is_unknown(void **state)
+{
+    (void)state;
+    char message[256];
+    size_t leader = cluster_leader(&c), to = (leader + 1) % 3;
+    WAIT_FOR(leader_of(to) == leader && leader_of(3 - to - leader) == leader,
+             SOON_MS);
+    submit_ok(to, 1);
+    told_instead = 0;
+    cluster_on_loop(&c, leader, divert);
+    int status = ERR_DENIED; /* its log may not be up to date yet */
+    WAIT_FOR((status = cluster_change(&c, leader, REPL_TRANSFER,
+                                      c.nodes[to].name, message)) != ERR_DENIED,
+             SOON_MS);
+    assert_int_equal(status, ERR_UNKNOWN);
+    assert_non_null(strstr(message, "did not take over in time"));
+}
+
+static void a_transfer_to_one_is_not_done_when_another_leads(void **state)
+{
+    (void)state;
+    char message[256], wanted[64];
+    size_t leader = cluster_leader(&c), to = (leader + 1) % 3;
+    size_t third = 3 - to - leader;
+    WAIT_FOR(leader_of(to) == leader && leader_of(third) == leader, SOON_MS);
+    submit_ok(to, 1);
+    submit_ok(third, 2);
+    snprintf(wanted, sizeof wanted, "%s was elected instead",
+             c.nodes[third].name);
+    told_instead = status_of(third).raft_id;
+    cluster_on_loop(&c, leader, divert);
+    int status = ERR_DENIED;
+    WAIT_FOR((status = cluster_change(&c, leader, REPL_TRANSFER,
+                                      c.nodes[to].name, message)) != ERR_DENIED,
+             SOON_MS);
+    assert_string_equal(message, wanted);
+    assert_int_equal(status, ERR_AGAIN);
+}
+
 static void a_draining_node_gives_leadership_away_and_takes_none(void **state)
 {
     (void)state;
@@ -520,6 +593,12 @@ int main(int argc, char **argv)
             a_leader_begins_though_no_voter_has_prepared_its_log, set_up,
             tear_down),
         cmocka_unit_test_setup_teardown(
+            a_transfer_that_was_asked_for_and_not_seen_is_unknown, set_up,
+            tear_down),
+        cmocka_unit_test_setup_teardown(
+            a_transfer_to_one_is_not_done_when_another_leads, set_up,
+            tear_down),
+        cmocka_unit_test_setup_teardown(
             a_draining_node_gives_leadership_away_and_takes_none, set_up,
             tear_down),
         cmocka_unit_test_teardown(
@@ -530,5 +609,6 @@ int main(int argc, char **argv)
             a_new_leader_serves_nothing_before_what_it_found_is_applied, set_up,
             tear_down),
     };
+    cmocka_set_test_filter(getenv("TEST"));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
