@@ -35,7 +35,8 @@ void api_token_list(struct http_request *rq)
 
 static void created(struct http_request *rq, int status)
 {
-    if (http_write_failed(rq, status, "token"))
+    /* Also where this replica is behind: nobody could ask for it again. */
+    if (!http_write_is_done(rq) && http_write_failed(rq, status, "token"))
         return;
     out_object(&rq->json);
     out_member_uint(&rq->json, "id", rq->outcome.value);

@@ -138,6 +138,9 @@ void http_submit(struct http_request *rq, struct buf *record,
 /* Writes the error of a submission that did not end in OUTCOME_TAKEN and
  * returns true; @what names the thing in messages ("location"). */
 bool http_write_failed(struct http_request *rq, int status, const char *what);
+/* The leader's answer came and is yes, whatever the status: this replica may
+ * not have applied it yet. */
+bool http_write_is_done(const struct http_request *rq);
 
 /* Work that another thread does for a request: embedded in what that thread
  * needs. It may outlive its request, which then is NULL. */

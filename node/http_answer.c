@@ -82,12 +82,17 @@ static void submission_failed(struct http_request *rq, int status)
                    "not done: no leader takes writes now; try again");
         return;
     case ERR_CLOSED:
-        http_error(rq, 503, "stopping",
-                   "this node is stopping; look whether it was done before "
-                   "you repeat it on another");
+        if (http_write_is_done(rq))
+            http_error(rq, 503, "stopping",
+                       "done at index %llu, but this node is stopping",
+                       (unsigned long long)rq->outcome.index);
+        else
+            http_error(rq, 503, "stopping",
+                       "this node is stopping; look whether it was done "
+                       "before you repeat it on another");
         return;
     case ERR_TIMEOUT:
-        if (rq->outcome.index != 0) {
+        if (http_write_is_done(rq)) {
             http_error(rq, 504, "behind",
                        "done at index %llu, but this replica has not "
                        "applied it yet",
@@ -104,6 +109,11 @@ static void submission_failed(struct http_request *rq, int status)
                    "the leader was lost on the way: look whether it was done "
                    "before you repeat it");
     }
+}
+
+bool http_write_is_done(const struct http_request *rq)
+{
+    return rq->outcome.index != 0 && rq->outcome.code == OUTCOME_TAKEN;
 }
 
 bool http_write_failed(struct http_request *rq, int status, const char *what)

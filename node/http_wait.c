@@ -152,8 +152,11 @@ static void delist(struct http_request *rq)
 
 static void ready(struct http_request *rq, int status)
 {
+    /* What was refused was, whether this replica has come that far or not. */
+    bool refused = rq->wait == WAIT_INDEX && rq->outcome.index != 0 &&
+                   rq->outcome.code != OUTCOME_TAKEN;
     delist(rq);
-    rq->wait_status = status;
+    rq->wait_status = refused ? 0 : status;
     rq->waits->ready(rq);
 }
 

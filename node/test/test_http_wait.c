@@ -32,10 +32,16 @@ uint64_t store_applied_index(const struct store *s)
     return applied;
 }
 
+static void end_as(size_t number, int status, enum outcome_code code,
+                   uint64_t index)
+{
+    submitted[number]->outcome = (struct outcome){.code = code, .index = index};
+    submitted[number]->done(submitted[number], status);
+}
+
 static void end(size_t number, int status, uint64_t index)
 {
-    submitted[number]->outcome = (struct outcome){.index = index};
-    submitted[number]->done(submitted[number], status);
+    end_as(number, status, OUTCOME_TAKEN, index);
 }
 
 /* --- requests ---------------------------------------------------------------
@@ -142,6 +148,28 @@ static void a_write_out_of_time_may_end_later(void **state)
     assert_int_equal(rq.status, 0); /* and is not touched any more */
     assert_int_equal(rq.wait, WAIT_NONE);
     assert_int_equal(rq.outcome.index, 0);
+}
+
+static void what_was_refused_is_told_where_the_replica_is_behind(void **state)
+{
+    struct http_request refused = request(), taken = request(),
+                        closed = request();
+    (void)state;
+    submit(&refused);
+    submit(&taken);
+    submit(&closed);
+    end_as(0, 0, OUTCOME_EXISTS, 12);
+    end(1, 0, 13);
+    end_as(2, 0, OUTCOME_NOTFOUND, 14);
+    waits_run(&waits, 1000);
+    assert_int_equal(refused.status, 0);
+    refused.wait_until_ms = taken.wait_until_ms = 0;
+    waits_run(&waits, 1000);
+    assert_int_equal(refused.status, 1000);
+    assert_int_equal(refused.outcome.code, OUTCOME_EXISTS);
+    assert_int_equal(taken.status, ERR_TIMEOUT);
+    waits_close(&waits);
+    assert_int_equal(closed.status, 1000);
 }
 
 static void a_reader_joins_the_barrier_that_starts_after_it(void **state)
@@ -354,6 +382,7 @@ int main(void)
         CASE(a_write_is_answered_when_its_index_is_applied_here),
         CASE(a_write_that_failed_is_answered_at_once),
         CASE(a_write_out_of_time_may_end_later),
+        CASE(what_was_refused_is_told_where_the_replica_is_behind),
         CASE(a_reader_joins_the_barrier_that_starts_after_it),
         CASE(a_barrier_without_a_leader_is_not_called_behind),
         CASE(an_index_that_is_there_is_not_waited_for),
