@@ -346,6 +346,8 @@ static int ask_any(const struct client *c, struct question model, bool change,
         client_ask(c, &q, 1);
         bool ok = question_ok(&q);
         bool next = change ? may_go_on(&q) : q.status == 0 || q.status >= 500;
+        if (change && q.status == 0 && !q.unsent)
+            q.hint = "it may have been done: look before you repeat it";
         rv = ok ? 0 : question_fail(&q, e);
         if (ok && out != NULL) {
             *out = q.json;

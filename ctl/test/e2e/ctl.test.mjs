@@ -148,6 +148,24 @@ describe('holdfastctl asks another node', () => {
         assert.equal(good.asked.length, 0);
     });
 
+    test('nor when it hung up in the middle, and that is said', async () => {
+        const good = await fake({ 'POST /api/v1/token': made });
+        for (const give of [(socket) => socket.destroy(), () => {}]) {
+            const port = net.createServer((socket) => {
+                socket.on('error', () => {});
+                socket.once('data', () => give(socket));
+            }).listen(0, '127.0.0.1');
+            await once(port, 'listening');
+            const answer = await ctl(['--timeout', '1s', ...create], {
+                endpoints: [`http://127.0.0.1:${port.address().port}`, good.url],
+            });
+            port.close();
+            assert.equal(answer.code, 1);
+            assert.match(answer.stderr, /it may have been done: look before you repeat it/);
+            assert.equal(good.asked.length, 0);
+        }
+    });
+
     test('and says what a wrong token or a foreign server means', async () => {
         const strict = await fake({
             'GET /api/v1/token': { status: 401, json: { msg: 'm', code: 'c' } },
