@@ -534,10 +534,29 @@ static uint64_t earlier(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+static bool has_no_patience(const struct reporter *r, uint64_t now_ms)
+{
+    return r->stream != NULL && r->stream->waiting_since_ms != 0 &&
+           now_ms >= r->stream->waiting_since_ms + r->pace.patience_ms;
+}
+
 enum reporter_event reporter_poll(struct reporter *r, uint64_t deadline_ms)
 {
     uint64_t now_ms = clock_mono_ms();
     r->event = REPORTER_NOTHING;
+    if (has_no_patience(r, now_ms)) {
+        /* What came while this process was away counts. */
+        grpc_event came = next_event(r, now_ms);
+        if (came.type == GRPC_OP_COMPLETE) {
+            handle(came);
+            return r->event;
+        }
+        log_warn("stream", "%s acknowledges nothing for %llu ms",
+                 reporter_node(r), (unsigned long long)r->pace.patience_ms);
+        pace_lose_patience(&r->pace, now_ms);
+        abandon(r);
+        return r->event;
+    }
     bool live = r->session->state == SESSION_LIVE;
     if (r->stream == NULL && live && now_ms >= r->pace.next_open_ms)
         open_stream(r);
@@ -546,15 +565,8 @@ enum reporter_event reporter_poll(struct reporter *r, uint64_t deadline_ms)
         if (live)
             deadline_ms = earlier(deadline_ms, r->pace.next_open_ms);
     } else if (r->stream->waiting_since_ms != 0) {
-        uint64_t end_ms = r->stream->waiting_since_ms + r->pace.patience_ms;
-        if (now_ms >= end_ms) {
-            log_warn("stream", "%s acknowledges nothing for %llu ms",
-                     reporter_node(r), (unsigned long long)r->pace.patience_ms);
-            pace_lose_patience(&r->pace, now_ms);
-            abandon(r);
-            return r->event;
-        }
-        deadline_ms = earlier(deadline_ms, end_ms);
+        deadline_ms = earlier(deadline_ms, r->stream->waiting_since_ms +
+                                               r->pace.patience_ms);
     }
     grpc_event ev = next_event(r, deadline_ms);
     if (ev.type == GRPC_OP_COMPLETE)

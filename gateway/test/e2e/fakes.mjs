@@ -39,6 +39,8 @@ export class Interface {
         this.name = `hft${process.pid % 100000}`;
         this.path = `/var/run/wireguard/${this.name}.sock`;
         this.peers = new Map(); // letter -> {tx, rx}
+        this.delay_ms = 0; // of each answer
+        this.looks = 0;
     }
 
     async open() {
@@ -46,13 +48,15 @@ export class Interface {
         rmSync(this.path, { force: true });
         this.server = net.createServer((socket) => {
             socket.on('error', () => {});
-            socket.on('data', () => socket.write(this.answer()));
+            socket.on('data', () => setTimeout(
+                () => socket.write(this.answer()), this.delay_ms));
         });
         this.server.listen(this.path);
         await once(this.server, 'listening');
     }
 
     answer() {
+        this.looks += 1;
         let text = `private_key=${'00'.repeat(32)}\nlisten_port=1\n`;
         for (const [letter, { tx, rx }] of this.peers) {
             text += `public_key=${Interface.key(letter).toString('hex')}\n` +

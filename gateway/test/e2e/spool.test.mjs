@@ -225,7 +225,7 @@ test('an overloaded node is asked less and less often', async () => {
     const asked = core.streams.length;
     assert.ok(asked >= 2 && asked <= 5, `${asked} streams in 6.5 s`);
     core.behave = acknowledge;
-    await until('all of it', () => core.batches.at(-1)?.sequence > 60, 8000);
+    await until('all of it', () => core.batches.at(-1)?.sequence > 60, 15000);
 });
 
 // --- a real cluster ----------------------------------------------------------
