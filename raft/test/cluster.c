@@ -360,6 +360,15 @@ void cluster_on_loop(struct cluster *c, size_t i, void (*fn)(struct repl *r))
     WAIT_FOR(atomic_load(&v.done), 10000);
 }
 
+int cluster_submit_soon(struct cluster *c, size_t i, uint64_t number,
+                        size_t size, struct outcome *outcome)
+{
+    int status = ERR_AGAIN;
+    for (unsigned tries = 0; status == ERR_AGAIN && tries < 15; tries++)
+        status = cluster_submit(c, i, number, size, 10000, outcome);
+    return status;
+}
+
 bool cluster_agrees(struct cluster *c, uint64_t records)
 {
     uint64_t digest = 0;

@@ -83,6 +83,10 @@ size_t cluster_leader(struct cluster *c);
 int cluster_submit(struct cluster *c, size_t i, uint64_t number, size_t size,
                    unsigned timeout_ms, struct outcome *outcome);
 
+/* The same, again and again while nobody took it, as after an election. */
+int cluster_submit_soon(struct cluster *c, size_t i, uint64_t number,
+                        size_t size, struct outcome *outcome);
+
 bool cluster_agrees(struct cluster *c, uint64_t records);
 
 /* Waits until all running nodes have applied @records and agree. */

@@ -26,7 +26,7 @@ static struct cluster c;
 static void submit_many(size_t node, uint64_t from, uint64_t to)
 {
     for (uint64_t n = from; n <= to; n++)
-        assert_int_equal(cluster_submit(&c, node, n, 100, 10000, NULL), 0);
+        assert_int_equal(cluster_submit_soon(&c, node, n, 100, NULL), 0);
 }
 
 static void start_three(void)
@@ -34,6 +34,7 @@ static void start_three(void)
     cluster_init(&c, 3);
     c.log_entries_max = 40;
     c.tail_entries = 30;
+    c.election_timeout_ms = 2000; /* one that stands still must not be missed */
     for (size_t i = 0; i < c.count; i++)
         cluster_start(&c, i);
 }

@@ -111,7 +111,7 @@ static int tear_down(void **state)
 
 static void submit_ok(size_t node, uint64_t number, size_t size)
 {
-    assert_int_equal(cluster_submit(&c, node, number, size, 10000, NULL), 0);
+    assert_int_equal(cluster_submit_soon(&c, node, number, size, NULL), 0);
 }
 
 /* --- those who belong together -------------------------------------------- */

@@ -40,7 +40,7 @@ static int tear_down(void **state)
 
 static void submit_ok(size_t node, uint64_t number)
 {
-    assert_int_equal(cluster_submit(&c, node, number, 100, 10000, NULL), 0);
+    assert_int_equal(cluster_submit_soon(&c, node, number, 100, NULL), 0);
 }
 
 /* --- work on a replica's own loop ------------------------------------------

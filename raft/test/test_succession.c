@@ -71,7 +71,7 @@ static size_t leader_of(size_t i)
 
 static void submit_ok(size_t node, uint64_t number)
 {
-    assert_int_equal(cluster_submit(&c, node, number, 100, 10000, NULL), 0);
+    assert_int_equal(cluster_submit_soon(&c, node, number, 100, NULL), 0);
 }
 
 static bool make_leader(size_t through, size_t to)
