@@ -54,13 +54,19 @@ function bySequence(batches) {
     return seen;
 }
 
+// At the interface, from now on.
+function looks(count) {
+    const end = wg.looks + count;
+    return until(`${count} looks`, () => wg.looks >= end, 15000);
+}
+
 test('killed again and again the agent goes on with its session', async () => {
     core.behave = ignore;
     for (let life = 0; life < 5; life++) {
         start();
-        await sleep(350);
+        await looks(4);
         wg.peers.get('a').tx += 100;
-        await sleep(250);
+        await looks(2); // after the second the first is saved
         await agent.stop('SIGKILL');
         wg.peers.get('a').tx += 10; // seen by nobody at that time
     }
@@ -268,7 +274,7 @@ test('agents and nodes are killed, and each byte counts once', async () => {
             realAgent(cluster, location);
             if (round % 2 === 0) { victim.start(); await victim.ready(); }
         }
-        await sleep(200);
+        await until('it hears signals', () => agent.output.includes('observing '));
         assert.equal(await agent.stop(), 0);
         await assertTotals(cluster, location, from, moved);
         await cluster.digest();
@@ -294,7 +300,7 @@ test('hours without a node keep their shape, over a restart too', {
                     NO_FAKE_STAT: '1', // the socket is no other one
                 },
             }, '--spool-dir', spool);
-            await sleep(700);
+            await looks(2);
             await agent.stop('SIGKILL');
         }
         wg.peers.get('a').tx += 100;

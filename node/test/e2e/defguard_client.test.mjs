@@ -26,8 +26,10 @@ before(async () => {
     }
     token = (await leader.call('GET',
         `/api/v1/network/${location.id}/token`)).token;
-    await until('the follower knows the devices', async () =>
-        (await follower.call('GET', '/api/v1/device')).length === 3);
+    for (const node of cluster.nodes) {
+        await until(`${node.name} knows the devices`, async () =>
+            (await node.call('GET', '/api/v1/device')).length === 3);
+    }
 });
 
 after(() => cluster?.end());
@@ -291,7 +293,7 @@ describe('Stats', () => {
         ]);
         assert.deepEqual(answer, {});
         // Committed: the leader has it already.
-        assert.deepEqual(await totalsOf(leader, 'gw-bytes'),
+        assert.deepEqual(await totalsOf(await cluster.leader(), 'gw-bytes'),
             { upload: 700, download: 900 });
         await everywhere('gw-bytes', { upload: 700, download: 900 });
     });

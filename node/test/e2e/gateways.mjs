@@ -612,7 +612,7 @@ export async function assertExact(cluster, gateways, { from, location }) {
             return wrong.length === 0;
         };
         // A follower may be a moment behind what was acknowledged.
-        await until('exact totals', compare, 3000, 30).catch((error) => {
+        await until('exact totals', compare, 15000, 30).catch((error) => {
             throw new Error(`${node.name}: ${error.message}\n` +
                 wrong.slice(0, 8).join('\n'));
         });

@@ -247,7 +247,7 @@ describe('Who is there', () => {
         Object.assign(keys, all);
         const home = location;
         location = office;
-        await report('gw-c', [[now, Object.fromEntries(
+        const at = await report('gw-c', [[now, Object.fromEntries(
             Object.keys(all).map((name) => [name, [1, 1]]))]]);
         location = home;
         const seen = [];
@@ -255,7 +255,7 @@ describe('Who is there', () => {
         for (let pages = 0; after !== null; pages++) {
             assert.ok(pages < 4);
             const page = await leader.call('GET', '/api/v1/connected?limit=10' +
-                `&location=${office.id}${after && `&after=${after}`}`);
+                `&at_least=${at}&location=${office.id}${after && `&after=${after}`}`);
             seen.push(...page.connected.map(({ key }) => key));
             after = page.next;
         }

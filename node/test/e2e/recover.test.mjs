@@ -141,6 +141,7 @@ test('a backup becomes a new cluster with the state of its index', () =>
         const { load, query } = await loaded(cluster);
         await until('some load', () => load.ticks > 50, PATIENCE_MS);
         await load.drain(PATIENCE_MS);
+        await assertExact(cluster, load.all(), query); // every node has all
         const file = path.join(cluster.directory, 'backup');
         await done(['snapshot', 'save', file], [await cluster.follower()]);
         const saved = await cluster.nodes[0].totals('device', query);
