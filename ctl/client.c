@@ -238,7 +238,8 @@ static void transfer_end(struct transfer *t, CURLcode result)
     curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &q->status);
     q->took_ms = (double)took_us / 1000;
     if (result != CURLE_OK) {
-        curl_easy_getinfo(t->easy, CURLINFO_CONNECT_TIME_T, &took_us);
+        /* After the TLS handshake, before the request. */
+        curl_easy_getinfo(t->easy, CURLINFO_PRETRANSFER_TIME_T, &took_us);
         q->status = 0;
         q->unsent = took_us == 0;
         explain(t->easy, result, t->error, q);
@@ -288,9 +289,11 @@ void client_ask(const struct client *c, struct question *questions,
         struct transfer *t = &transfers[i];
         t->question = &questions[i];
         if (multi == NULL || !transfer_begin(c, t) ||
-            curl_multi_add_handle(multi, t->easy) != CURLM_OK)
+            curl_multi_add_handle(multi, t->easy) != CURLM_OK) {
+            questions[i].unsent = true;
             snprintf(questions[i].error, sizeof questions[i].error,
                      "out of memory");
+        }
     }
     int running = multi != NULL ? 1 : 0;
     while (running > 0) {

@@ -301,8 +301,8 @@ static int read_new(struct http_request *rq, struct body *body,
 
 /* The key that is there already may be an unclaimed device's, which some
  * gateway reported before its owner was entered: then it takes that one's
- * place, and its id and history stay. The replica has applied the outcome, so
- * it knows the device. */
+ * place, and its id and history stay. A replica that has not applied the
+ * outcome does not know that device yet. */
 static void created(struct http_request *rq, int status)
 {
     struct body body = {0};
@@ -310,6 +310,10 @@ static void created(struct http_request *rq, int status)
     struct buf record = {0};
     if (status != 0 || rq->outcome.code != OUTCOME_EXISTS) {
         answer_created(rq, status);
+        return;
+    }
+    if (store_applied_index(rq->node->store) < rq->outcome.index) {
+        http_wait_failed(rq, ERR_TIMEOUT);
         return;
     }
     if (read_new(rq, &body, &spec) == 0) {

@@ -131,7 +131,8 @@ NODISCARD int http_read_body(struct http_request *rq, struct body *b,
 
 /* Submits one framed record (taken over from @record, which is left empty) and
  * goes on in @resume when its outcome is known and applied on this replica, or
- * after HTTP_WRITE_WAIT_MS. Statuses: see http_write_failed. */
+ * after HTTP_WRITE_WAIT_MS. Statuses: see http_write_failed. A refusal is told
+ * with 0 then too, though this replica has not applied it. */
 void http_submit(struct http_request *rq, struct buf *record,
                  http_resume_fn *resume);
 

@@ -236,8 +236,12 @@ static void assign(struct repl *r)
                                on_member_changed, NULL, &e);
     /* The wish is in the log: raft/membership goes on with it. */
     if (rv != 0 && server != NULL && s->wished)
-        errmsg_wrap(&e, rv, "it is recorded, and done as soon as it can be%s",
-                    s->role == RAFT_STANDBY ? " (promote takes it back)" : "");
+        errmsg_wrap(&e, rv, "%s",
+                    s->role == RAFT_STANDBY
+                        ? "it is recorded, and done as soon as it can be "
+                          "(promote takes it back)"
+                        : "it is recorded that it may vote: it will, if that "
+                          "makes an odd number of voters; or ask again");
     if (rv != 0)
         finish(r, rv, e.text);
 }

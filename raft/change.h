@@ -51,7 +51,7 @@ NODISCARD int changes_answered(struct repl *r, uint64_t peer_id,
 /* The link to @peer_id broke: what it was asked is unknown. */
 void changes_link_closed(struct repl *r, uint64_t peer_id);
 
-/* Ends all with ERR_CLOSED. */
+/* Ends all: with ERR_UNKNOWN those that may be done yet, else ERR_CLOSED. */
 void changes_close(struct repl *r);
 
 /* After both threads have ended. */

@@ -21,6 +21,7 @@ struct dial {
     size_t address_count, tried;
     struct peer_socket *socket;      /* owned, or NULL */
     struct tls_handshake *handshake; /* the pump's while it is under way */
+    bool connected;                  /* to the one that is tried */
     bool secured;                    /* @socket is behind TLS */
     uint8_t answer[HELLO_ANSWER_SIZE + 1];
     size_t answered;
@@ -124,7 +125,7 @@ void dialer_beat(struct dialer *dialer)
             finish(d, NULL, NULL, why);
             d = dialer->dials;
         } else {
-            if (d->tried > 0 && d->tried < d->address_count &&
+            if (d->tried > 0 && d->tried < d->address_count && !d->connected &&
                 d->address_deadline_ms <= now)
                 next_or_fail(d, "connect", "timed out");
             d = d->next;
@@ -266,6 +267,7 @@ static void on_connect(uv_connect_t *req, int status)
         next_or_fail(d, "connect", uv_strerror(status));
         return;
     }
+    d->connected = true;
     peer_socket_prepare(socket, d->channel == HELLO_BULK
                                     ? PEER_IO_SILENCE_S_MAX * 1000
                                     : d->dialer->silence_ms);
@@ -289,7 +291,7 @@ static void try_next(struct dial *d)
         return;
     }
     d->answered = 0;
-    d->secured = false;
+    d->connected = d->secured = false;
     /* One that swallows what it is sent leaves time for the others. */
     uint64_t now = clock_mono_ms();
     d->address_deadline_ms = now + clock_elapsed(now, d->deadline_ms) /

@@ -55,7 +55,7 @@ static int connect_to(const struct addrinfo *to, uint64_t until_ms)
 }
 
 /* A connected socket to the first of the addresses that takes us, or -1. */
-static int dial_any(const struct lookup *where, uint64_t until_ms, char why[])
+static int dial_any(const struct lookup *where, char why[])
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list = NULL;
     int rv = getaddrinfo(where->host, where->port, &hints, &list);
@@ -63,16 +63,10 @@ static int dial_any(const struct lookup *where, uint64_t until_ms, char why[])
         snprintf(why, 160, "%.64s: %s", where->host, gai_strerror(rv));
         return -1;
     }
+    /* One that swallows what it is sent takes no time from the others. */
     int fd = -1;
-    size_t left = 0;
-    for (const struct addrinfo *a = list; a != NULL; a = a->ai_next)
-        left++;
-    /* One that swallows what it is sent leaves time for the others. */
-    for (const struct addrinfo *a = list; a != NULL && fd < 0;
-         a = a->ai_next, left--) {
-        uint64_t now = clock_mono_ms();
-        fd = connect_to(a, now + clock_elapsed(now, until_ms) / left);
-    }
+    for (const struct addrinfo *a = list; a != NULL && fd < 0; a = a->ai_next)
+        fd = connect_to(a, clock_mono_ms() + PROBE_WAIT_MS_MAX);
     if (fd < 0)
         snprintf(why, 160, "connect: %s", strerror(errno));
     freeaddrinfo(list);
@@ -182,17 +176,17 @@ static enum probe_result read_answer(int fd, uint64_t until_ms,
 enum probe_result probe_peer(const char *address, struct tls *tls,
                              struct hello_answer *answer, char why[160])
 {
-    uint64_t until = clock_mono_ms() + PROBE_WAIT_MS_MAX;
     struct lookup where = {0};
     if (lookup_parse(address, &where) != 0) {
         snprintf(why, 160, "%.100s is not host:port", address);
         return PROBE_NOBODY;
     }
-    int fd = dial_any(&where, until, why);
+    int fd = dial_any(&where, why);
     if (fd < 0)
         return PROBE_NOBODY;
     if (tls != NULL && (fd = secure(tls, fd, where.host, why)) < 0)
         return PROBE_STRANGE;
+    uint64_t until = clock_mono_ms() + PROBE_WAIT_MS_MAX;
     /* A probe is answered whoever asks; an id is wanted all the same. */
     struct hello hello = {
         .channel = HELLO_PROBE, .level = LEVEL_NEWEST, .raft_id = 1};

@@ -7,7 +7,7 @@
 
 struct tls;
 
-enum { PROBE_WAIT_MS_MAX = 3000 };
+enum { PROBE_WAIT_MS_MAX = 3000 }; /* for each address, and for the hello */
 
 enum probe_result {
     PROBE_NOBODY,   /* nothing listens there, or it cannot be reached */

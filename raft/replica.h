@@ -193,8 +193,9 @@ struct repl_change {
     /* Called once, on the raft loop; must not block. 0: it is in force.
      * ERR_NOTFOUND: no such node. ERR_DENIED: refused, because it would leave
      * fewer healthy voters than a quorum, or makes no sense. ERR_AGAIN: no
-     * leader, or another change is under way. ERR_UNKNOWN: look at the status.
-     * @message is for people and borrowed. */
+     * leader, another change is under way, or another node was elected than
+     * was named. ERR_UNKNOWN: look at the status. @message is for people and
+     * borrowed; it says so if a wish is recorded that holds all the same. */
     void (*done)(struct repl_change *c, int status, const char *message);
     /* private */
     uint64_t id, asked_of, asked_ms;

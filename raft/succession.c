@@ -150,7 +150,7 @@ static void finish(struct repl *r, int status)
              name_of(r, elsewhere ? leader : s->to));
     s->state = HANDOVER_NONE;
     s->done = NULL;
-    if (status == ERR_TIMEOUT || (status == ERR_AGAIN && !elsewhere))
+    if (raft_state(&r->raft) == RAFT_LEADER && status != ERR_CLOSED)
         events_warn(&r->events, "leader", "%s: this node goes on leading",
                     message);
     if (done != NULL)
@@ -167,7 +167,7 @@ static int outcome(struct repl *r, bool asked)
     if (raft_state(&r->raft) == RAFT_LEADER)
         return asked ? ERR_TIMEOUT : ERR_AGAIN;
     if (leader == 0)
-        return ERR_UNKNOWN;
+        return asked ? ERR_UNKNOWN : ERR_AGAIN;
     return s->named && leader != s->to ? ERR_AGAIN : 0;
 }
 

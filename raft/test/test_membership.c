@@ -400,11 +400,15 @@ static void on_asked(struct repl_change *change, int status,
     atomic_store(&answered, status);
 }
 
+static struct repl_change quick = {
+    .kind = REPL_REMOVE, .name = "nobody", .done = on_asked};
+
 /* The turn of the loop took its time before this. */
 static void ask_in_a_slow_turn(struct repl *r)
 {
     uint64_t turn_ms = clock_mono_ms();
     sleep_ms(2);
+    repl_change(r, &quick);
     changes_collect(r);
     changes_beat(r, turn_ms);
     atomic_store(&still_asking, r->changes.asked != NULL);
@@ -415,9 +419,6 @@ static void a_slow_turn_gives_the_leader_time_to_answer(void **state)
     (void)state;
     size_t leader = cluster_leader(&c), other = (leader + 1) % 3;
     submit_ok(other, 1); /* its link to the leader is there */
-    static struct repl_change change = {.kind = REPL_REMOVE, .name = "nobody"};
-    change.done = on_asked;
-    repl_change(c.nodes[other].repl, &change);
     cluster_on_loop(&c, other, ask_in_a_slow_turn);
     assert_true(atomic_load(&still_asking));
     WAIT_FOR(atomic_load(&answered) == ERR_NOTFOUND, SOON_MS);

@@ -48,9 +48,10 @@ function recovery(agents, since) {
     }))).then((times) => Math.max(...times));
 }
 
-// A machine that stands still for a second spoils a round, not all of them.
+// A machine that stands still for a second spoils one round.
 function assertShort(outages) {
-    assert.ok(Math.min(...outages) < OUTAGE_MS, `${outages.join(', ')} ms`);
+    const [, second] = [...outages].sort((a, b) => b - a);
+    assert.ok(second < OUTAGE_MS, `${outages.join(', ')} ms`);
 }
 
 const timeout = (ms, what) => expiry(ms).then(() => {
