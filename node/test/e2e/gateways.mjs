@@ -502,7 +502,9 @@ export class DefguardGateway {
         for (;;) {
             const stream = await until(
                 `${this.hostname} connects (${this.lastError?.details})`,
-                () => this.stream && !this.stream.over ? this.stream : null,
+                // One that is closing takes nothing more: its Empty is of before.
+                () => this.stream && !this.stream.over &&
+                    !this.stream.closing ? this.stream : null,
                 Math.max(deadline - Date.now(), 1), 5);
             const counted = this.expected.copy();
             this.send();
