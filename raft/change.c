@@ -254,16 +254,16 @@ static void on_recorded(struct errand *errand)
     if (!s->busy)
         return; /* it was closed meanwhile */
     enum outcome_code code = s->wish.outcome.code;
-    if (s->wish_status == ERR_UNKNOWN)
+    if (s->wish_status == ERR_UNKNOWN) {
         finish(r, ERR_UNKNOWN,
                "the leader lost its lead while it was recorded: it may be done "
                "yet: look at the members");
-    else if (s->wish_status != 0)
+    } else if (s->wish_status != 0) {
         finish(r, s->wish_status, "it could not be recorded");
-    else if (code != OUTCOME_TAKEN && code != OUTCOME_DUPLICATE)
+    } else if (code != OUTCOME_TAKEN && code != OUTCOME_DUPLICATE) {
         finish(r, ERR_DENIED,
                "too many members are demoted: promote some of them first");
-    else {
+    } else {
         s->wished = true;
         assign(r);
     }

@@ -147,7 +147,7 @@ static void finish(struct repl *r, int status)
              : status == ERR_TIMEOUT ? "%s did not take over in time"
              : status == ERR_CLOSED  ? "%s was asked, but this node stops"
                                      : "%s was asked; nobody leads yet",
-             name_of(r, elsewhere ? leader : s->to));
+             name_of(r, elsewhere && status != ERR_CLOSED ? leader : s->to));
     s->state = HANDOVER_NONE;
     s->done = NULL;
     if (raft_state(&r->raft) == RAFT_LEADER && status != ERR_CLOSED)

@@ -389,26 +389,29 @@ static void a_change_that_would_leave_no_healthy_quorum_is_refused(void **state)
     submit_ok(other, 1);
 }
 
-static atomic_bool still_asking;
-static atomic_int answered;
+/* A change that a test hands to a loop itself, and how it ended. */
+struct asked {
+    struct repl_change change;
+    atomic_int status;
+};
 
 static void on_asked(struct repl_change *change, int status,
                      const char *message)
 {
-    (void)change;
     (void)message;
-    atomic_store(&answered, status);
+    atomic_store(&CONTAINER_OF(change, struct asked, change)->status, status);
 }
 
-static struct repl_change quick = {
-    .kind = REPL_REMOVE, .name = "nobody", .done = on_asked};
+static struct asked quick = {
+    .change = {.kind = REPL_REMOVE, .name = "nobody", .done = on_asked}};
+static atomic_bool still_asking;
 
 /* The turn of the loop took its time before this. */
 static void ask_in_a_slow_turn(struct repl *r)
 {
     uint64_t turn_ms = clock_mono_ms();
     sleep_ms(2);
-    repl_change(r, &quick);
+    repl_change(r, &quick.change);
     changes_collect(r);
     changes_beat(r, turn_ms);
     atomic_store(&still_asking, r->changes.asked != NULL);
@@ -421,30 +424,22 @@ static void a_slow_turn_gives_the_leader_time_to_answer(void **state)
     submit_ok(other, 1); /* its link to the leader is there */
     cluster_on_loop(&c, other, ask_in_a_slow_turn);
     assert_true(atomic_load(&still_asking));
-    WAIT_FOR(atomic_load(&answered) == ERR_NOTFOUND, SOON_MS);
+    WAIT_FOR(atomic_load(&quick.status) == ERR_NOTFOUND, SOON_MS);
 }
 
-static struct repl_change unanswered;
-static atomic_int unanswered_status;
-
-static void on_unanswered(struct repl_change *change, int status,
-                          const char *message)
-{
-    (void)change;
-    (void)message;
-    atomic_store(&unanswered_status, status);
-}
+static struct asked unanswered;
 
 enum { NOBODY_ID = 7 };
 
 static void wait_for_one_who_led(struct repl *r)
 {
-    unanswered = (struct repl_change){.done = on_unanswered,
-                                      .id = 1,
-                                      .asked_of = NOBODY_ID,
-                                      .asked_ms = clock_mono_ms()};
-    unanswered.next = r->changes.asked;
-    r->changes.asked = &unanswered;
+    struct repl_change *change = &unanswered.change;
+    *change = (struct repl_change){.done = on_asked,
+                                   .id = 1,
+                                   .asked_of = NOBODY_ID,
+                                   .asked_ms = clock_mono_ms(),
+                                   .next = r->changes.asked};
+    r->changes.asked = change;
     r->changes.count++;
 }
 
@@ -462,9 +457,9 @@ a_new_leader_is_asked_though_the_old_one_owes_an_answer(void **state)
     cluster_on_loop(&c, other, wait_for_one_who_led);
     assert_int_equal(cluster_change(&c, other, REPL_REMOVE, "nobody", NULL),
                      ERR_NOTFOUND);
-    assert_int_equal(atomic_load(&unanswered_status), 0);
+    assert_int_equal(atomic_load(&unanswered.status), 0);
     cluster_on_loop(&c, other, lose_the_link);
-    assert_int_equal(atomic_load(&unanswered_status), ERR_UNKNOWN);
+    assert_int_equal(atomic_load(&unanswered.status), ERR_UNKNOWN);
 }
 
 static void change_something(struct repl *r)
@@ -477,7 +472,7 @@ static void change_nothing(struct repl *r)
     r->membership.changing = false;
 }
 
-static void a_promotion_that_has_to_wait_says_that_it_will_be_done(void **state)
+static void a_promotion_that_has_to_wait_says_what_is_recorded(void **state)
 {
     (void)state;
     WAIT_FOR(level_is(LEVEL_NEWEST), SOON_MS);
@@ -792,7 +787,7 @@ int main(void)
         THREE(a_change_that_would_leave_no_healthy_quorum_is_refused),
         THREE(a_slow_turn_gives_the_leader_time_to_answer),
         THREE(a_new_leader_is_asked_though_the_old_one_owes_an_answer),
-        THREE(a_promotion_that_has_to_wait_says_that_it_will_be_done),
+        THREE(a_promotion_that_has_to_wait_says_what_is_recorded),
         THREE(a_demotion_that_has_to_wait_says_that_it_will_be_done),
         THREE(a_member_that_was_removed_orders_nothing_any_more),
         THREE(a_removed_node_says_so_and_serves_what_it_has),

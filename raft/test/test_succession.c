@@ -243,6 +243,25 @@ static int (*real_send[3])(struct raft_io *io, struct raft_io_send *req,
                            const struct raft_message *message,
                            raft_io_send_cb cb);
 
+static size_t node_of(const struct raft_io *io)
+{
+    size_t i = 0;
+    while (c.nodes[i].repl == NULL || &c.nodes[i].repl->guard.io != io)
+        i++;
+    return i;
+}
+
+/* From now on libraft's messages of this node go through @send. */
+static void send_through(struct repl *r,
+                         int (*send)(struct raft_io *io,
+                                     struct raft_io_send *req,
+                                     const struct raft_message *message,
+                                     raft_io_send_cb cb))
+{
+    real_send[node_of(&r->guard.io)] = r->guard.inner.send;
+    r->guard.inner.send = send;
+}
+
 /* What a node says whose disk is busy or full: nothing of the log is prepared.
  */
 static int send_without_capacity(struct raft_io *io, struct raft_io_send *req,
@@ -250,9 +269,7 @@ static int send_without_capacity(struct raft_io *io, struct raft_io_send *req,
                                  raft_io_send_cb cb)
 {
     struct raft_message bare = *message;
-    size_t self = 0;
-    while (c.nodes[self].repl == NULL || &c.nodes[self].repl->guard.io != io)
-        self++;
+    size_t self = node_of(io);
     if (message->type == RAFT_REQUEST_VOTE_RESULT)
         bare.request_vote_result.capacity = 0;
     else if (message->type == RAFT_APPEND_ENTRIES_RESULT)
@@ -262,11 +279,7 @@ static int send_without_capacity(struct raft_io *io, struct raft_io_send *req,
 
 static void hide_capacity(struct repl *r)
 {
-    size_t self = 0;
-    while (c.nodes[self].repl != r)
-        self++;
-    real_send[self] = r->guard.inner.send;
-    r->guard.inner.send = send_without_capacity;
+    send_through(r, send_without_capacity);
 }
 
 static void a_leader_begins_though_no_voter_has_prepared_its_log(void **state)
@@ -289,9 +302,7 @@ static int send_elsewhere(struct raft_io *io, struct raft_io_send *req,
                           raft_io_send_cb cb)
 {
     struct raft_message other = *message;
-    size_t self = 0;
-    while (c.nodes[self].repl == NULL || &c.nodes[self].repl->guard.io != io)
-        self++;
+    size_t self = node_of(io);
     if (message->type == RAFT_TIMEOUT_NOW && told_instead == 0) {
         other.timeout_now.term = 0; /* is of the past for who gets it */
     } else if (message->type == RAFT_TIMEOUT_NOW) {
@@ -308,11 +319,7 @@ static int send_elsewhere(struct raft_io *io, struct raft_io_send *req,
 
 static void divert(struct repl *r)
 {
-    size_t self = 0;
-    while (c.nodes[self].repl != r)
-        self++;
-    real_send[self] = r->guard.inner.send;
-    r->guard.inner.send = send_elsewhere;
+    send_through(r, send_elsewhere);
 }
 
 static void a_transfer_that_was_asked_for_and_not_seen_is_unknown(void **state)
