@@ -153,6 +153,14 @@ static int guarded_snapshot_put(struct raft_io *io, unsigned trailing,
 
 /* --- network -------------------------------------------------------------- */
 
+static uint64_t bytes_of(const struct raft_append_entries *m)
+{
+    uint64_t bytes = 0;
+    for (unsigned i = 0; i < m->n_entries; i++)
+        bytes += m->entries[i].buf.len;
+    return bytes;
+}
+
 static bool has_commands(const struct raft_append_entries *m)
 {
     for (unsigned i = 0; i < m->n_entries; i++)
@@ -161,41 +169,102 @@ static bool has_commands(const struct raft_append_entries *m)
     return false;
 }
 
+struct watched_send {
+    struct raft_io_send own;
+    struct guard *guard;
+    struct raft_io_send *req;
+    raft_io_send_cb cb;
+    uint64_t peer_id, bytes;
+    struct resend_range range;
+};
+
+static void entries_sent(struct raft_io_send *own, int status)
+{
+    struct watched_send *w = CONTAINER_OF(own, struct watched_send, own);
+    struct guard *g = w->guard;
+    if (status == 0) {
+        g->sent_bytes += w->bytes;
+        resend_written(&g->resend, w->peer_id, &w->range, clock_mono_ms());
+    } else {
+        resend_forget(&g->resend, w->peer_id);
+    }
+    w->cb(w->req, status);
+    free(w);
+}
+
+/* libraft frees a message twice when send itself fails: fail through the
+ * callback; it will be sent again. */
+static int fail_send(struct raft_io_send *req, raft_io_send_cb cb, int rv)
+{
+    cb(req, rv);
+    return 0;
+}
+
+static struct resend_range range_of(const struct raft_append_entries *m)
+{
+    return (struct resend_range){.term = m->term,
+                                 .first = m->prev_log_index + 1,
+                                 .last = m->prev_log_index + m->n_entries};
+}
+
+static int send_entries(struct guard *g, struct raft_io_send *req,
+                        const struct raft_message *message, raft_io_send_cb cb)
+{
+    struct watched_send *w = calloc(1, sizeof *w);
+    if (w == NULL)
+        return fail_send(req, cb, RAFT_NOMEM);
+    w->guard = g;
+    w->req = req;
+    w->cb = cb;
+    w->peer_id = message->server_id;
+    w->bytes = bytes_of(&message->append_entries);
+    w->range = range_of(&message->append_entries);
+    int rv = g->inner.send(&g->io, &w->own, message, entries_sent);
+    return rv == 0 ? 0 : fail_send(&w->own, entries_sent, rv);
+}
+
+/* Entries that the peer would throw away, or is getting already, are not. */
+static bool are_worth_sending(struct guard *g, uint64_t peer_id,
+                              const struct raft_append_entries *m)
+{
+    if (g->peer_takes_entries != NULL &&
+        !g->peer_takes_entries(g->arg, peer_id, m->prev_log_index,
+                               has_commands(m)))
+        return false;
+    struct resend_range range = range_of(m);
+    return !resend_is_needless(&g->resend, peer_id, &range, clock_mono_ms());
+}
+
 static int guarded_send(struct raft_io *io, struct raft_io_send *req,
                         const struct raft_message *message, raft_io_send_cb cb)
 {
     struct guard *g = guard_of(io);
-    /* Entries that the peer would throw away are not worth their bytes: as a
-     * heartbeat the message still says who leads, and probes. libraft keeps the
-     * original, to release what it holds of its log. */
+    /* A snapshot that was being read when the stop came is sent after libraft
+     * closed its links: it would open one that nobody closes. */
+    if (g->closing)
+        return fail_send(req, cb, RAFT_CANCELED);
     struct raft_message heartbeat;
     if (message->type == RAFT_APPEND_ENTRIES &&
-        message->append_entries.n_entries > 0 &&
-        g->peer_takes_entries != NULL &&
-        !g->peer_takes_entries(g->arg, message->server_id,
-                               has_commands(&message->append_entries))) {
+        message->append_entries.n_entries > 0) {
+        if (are_worth_sending(g, message->server_id, &message->append_entries))
+            return send_entries(g, req, message, cb);
+        /* Without its entries the message still says who leads, and probes.
+         * libraft keeps the original, to release what it holds of its log. */
         heartbeat = *message;
         heartbeat.append_entries.entries = NULL;
         heartbeat.append_entries.n_entries = 0;
         message = &heartbeat;
     }
-    /* A snapshot that was being read when the stop came is sent after libraft
-     * closed its links: it would open one that nobody closes. */
-    int rv = g->closing                   ? RAFT_CANCELED
-             : election_concerns(message) ? election_send(g, req, message, cb)
-                                          : g->inner.send(io, req, message, cb);
-    /* libraft frees a message twice when send itself fails: fail through the
-     * callback; it will be sent again. */
-    if (rv != 0)
-        cb(req, rv);
-    return 0;
+    int rv = election_concerns(message) ? election_send(g, req, message, cb)
+                                        : g->inner.send(io, req, message, cb);
+    return rv == 0 ? 0 : fail_send(req, cb, rv);
 }
 
 /* Turns entries that there is no room for into a heartbeat: the leader is heard
  * and answered that nothing was appended, so it neither commits by this node
- * nor hurries, and sends them again a heartbeat later. What libraft's decoder
- * made for them is freed as libraft would: the payload, to which the first
- * entry's batch points, and the array. */
+ * nor hurries, and sends them again later (raft/resend.h). What libraft's
+ * decoder made for them is freed as libraft would: the payload, to which the
+ * first entry's batch points, and the array. */
 static void put_off_entries(struct raft_append_entries *m)
 {
     raft_free(m->entries[0].batch);
@@ -231,6 +300,9 @@ static void guarded_recv(struct raft_io *io, struct raft_message *message)
         raft_free(message->install_snapshot.data.base);
         return;
     }
+    if (message->type == RAFT_APPEND_ENTRIES_RESULT &&
+        message->append_entries_result.rejected > 0)
+        resend_forget(&g->resend, message->server_id);
     raft_term term = 0;
     raft_index commit = 0;
     if (message->type == RAFT_APPEND_ENTRIES) {

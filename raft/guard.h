@@ -7,6 +7,7 @@
 
 #include "raft/events.h"
 #include "raft/logsize.h"
+#include "raft/resend.h"
 
 #include <raft.h>
 #include <raft/uv.h>
@@ -29,10 +30,11 @@ struct guard {
                   const struct raft_entry *entries, size_t count);
     /* Does this node take entries now, and does that peer (as far as it is
      * known)? @commands: there are others than a new leader's barrier and
-     * changes of the configuration. NULL: yes. What is not taken is sent again
-     * by libraft. */
+     * changes of the configuration. @prev_index: they begin after it. NULL:
+     * yes. What is not taken is sent again by libraft. */
     bool (*takes_entries)(void *arg, bool commands);
-    bool (*peer_takes_entries)(void *arg, uint64_t peer_id, bool commands);
+    bool (*peer_takes_entries)(void *arg, uint64_t peer_id, uint64_t prev_index,
+                               bool commands);
     void *arg;
 
     struct raft_io inner;  /* the functions as libuv's backend set them */
@@ -41,6 +43,8 @@ struct guard {
     struct errmsg refused; /* why loaded() said no */
     unsigned puts;         /* snapshots on their way to the disk */
     struct logsize log;
+    struct resend resend;
+    uint64_t sent_bytes;          /* of entries, to all peers */
     uint64_t heard_ms;            /* monotonic: last message of a leader */
     uint64_t heard_term;          /* in which it leads */
     uint64_t leader_commit_first; /* what the first leader had committed */

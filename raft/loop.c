@@ -17,6 +17,7 @@ static void on_turn(uv_prepare_t *turn);
 static void on_beat(uv_timer_t *beat);
 static void begin_stop(struct errand *errand);
 static bool knows(void *arg, uint64_t id);
+static void linked(void *arg, uint64_t id);
 static void stop_turn(struct repl *r);
 
 /* --- opening -------------------------------------------------------------- */
@@ -49,6 +50,7 @@ int loop_init(struct repl *r, struct errmsg *e)
     changes_init(r);
     transport_init(&r->transport, &r->dialer, &r->events);
     r->transport.knows = knows;
+    r->transport.linked = linked;
     r->transport.arg = r;
     int rv = resolver_start(&r->resolver, loop_wake, r, e);
     r->dialer.resolver = r->resolver;
@@ -58,6 +60,12 @@ int loop_init(struct repl *r, struct errmsg *e)
 static bool knows(void *arg, uint64_t id)
 {
     return repl_member(arg, id) != NULL;
+}
+
+static void linked(void *arg, uint64_t id)
+{
+    struct repl *r = arg;
+    resend_forget(&r->guard.resend, id);
 }
 
 static void on_raft_closed(struct raft *raft)

@@ -167,6 +167,7 @@ struct repl_status {
     uint64_t pending;              /* submissions waiting */
     uint64_t failed;               /* submissions that ended in ERR_* */
     uint64_t entries, entry_bytes; /* proposed here as leader */
+    uint64_t sent_bytes;           /* of entries, to all peers */
     uint64_t loop_ticked_ms, applier_ticked_ms; /* monotonic: liveness */
     struct repl_node_status nodes[PEERS_MAX];
     size_t node_count;

@@ -111,12 +111,30 @@ bool space_takes_entries(void *arg, bool commands)
     return atomic_load(&r->applier.backlog_bytes) <= SPACE_BACKLOG_BYTES_MAX;
 }
 
-bool space_peer_takes_entries(void *arg, uint64_t peer_id, bool commands)
+/* Of what a peer has up to @last, how much waits for its applier. Only what is
+ * committed does: the rest may need these entries to become so. */
+static uint64_t waiting_bytes(const struct repl *r, uint64_t applied,
+                              uint64_t last)
+{
+    const struct logsize *log = &r->guard.log;
+    if (last > r->raft.commit_index)
+        last = r->raft.commit_index;
+    if (last <= applied)
+        return 0;
+    return logsize_bytes_after(log, applied) - logsize_bytes_after(log, last);
+}
+
+bool space_peer_takes_entries(void *arg, uint64_t peer_id, uint64_t prev_index,
+                              bool commands)
 {
     struct repl *r = arg;
     const struct out_link *out = forward_peer(r, peer_id);
-    if (!commands || out == NULL || out->facts_ms == 0 ||
-        clock_mono_ms() - out->facts_ms > SPACE_FACTS_AGE_MS_MAX)
+    if (!commands || out == NULL || out->facts_ms == 0)
         return true;
-    return !out->facts.disk_low;
+    uint64_t age_ms = clock_mono_ms() - out->facts_ms;
+    if (out->facts.disk_low && age_ms <= SPACE_FACTS_AGE_MS_MAX)
+        return false;
+    return age_ms > SPACE_APPLIED_AGE_MS_MAX ||
+           waiting_bytes(r, out->facts.applied_index, prev_index) <=
+               SPACE_BACKLOG_BYTES_MAX / 2;
 }

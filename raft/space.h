@@ -21,9 +21,13 @@ enum {
     SPACE_RESERVE_MIN = 256 * 1024 * 1024,
     SPACE_RESERVE_PER_CENT = 1,
     /* Entries of a leader that wait for the applier of a follower: beyond this
-     * it takes no more. */
+     * it takes no more, and from the half of it, as far as the leader knows, it
+     * is sent no more: what is thrown away travels again and again. */
     SPACE_BACKLOG_BYTES_MAX = 64 * 1024 * 1024,
+    /* How long a leader goes by what a peer said of its disk, and of what it
+     * has applied; that comes with pings (raft/forward.h). */
     SPACE_FACTS_AGE_MS_MAX = 3000,
+    SPACE_APPLIED_AGE_MS_MAX = 1000,
 };
 
 struct space {
@@ -67,6 +71,8 @@ static inline uint64_t space_free_bytes(const struct space *s)
  * too. Raft loop; @arg: struct repl. */
 bool space_takes_entries(void *arg, bool commands);
 
-/* The same of a peer, as it said of itself lately: a leader sends it heartbeats
- * only, instead of entries that it would throw away twenty times a second. */
-bool space_peer_takes_entries(void *arg, uint64_t peer_id, bool commands);
+/* The same of a peer, as it said of itself lately, for entries after
+ * @prev_index: a leader sends it heartbeats only, instead of entries that it
+ * would throw away twenty times a second. */
+bool space_peer_takes_entries(void *arg, uint64_t peer_id, uint64_t prev_index,
+                              bool commands);

@@ -179,6 +179,7 @@ void status_refresh(struct repl *r, uint64_t now_ms)
     s.failed = r->failed;
     s.entries = r->submitter.entries;
     s.entry_bytes = r->submitter.entry_bytes;
+    s.sent_bytes = r->guard.sent_bytes;
     s.loop_ticked_ms = now_ms;
     pthread_mutex_lock(&r->status_lock);
     r->status = s;

@@ -51,10 +51,12 @@ static void free_stream(uv_handle_t *handle)
 void transport_accept(struct transport *t, uint64_t id, const char *address,
                       uv_stream_t *stream)
 {
-    if (t->accept == NULL || t->closing)
+    if (t->accept == NULL || t->closing) {
         uv_close((uv_handle_t *)stream, free_stream);
-    else
+    } else {
+        t->linked(t->arg, id);
         t->accept(&t->base, id, address, stream);
+    }
 }
 
 unsigned backoff_ms(unsigned failures)
@@ -161,6 +163,7 @@ static void on_dialed(void *arg, uv_stream_t *stream,
     } else {
         *failures = 0;
         watch_link(t, a->id, stream);
+        t->linked(t->arg, a->id);
     }
     free(a);
     req->cb(req, stream, stream == NULL ? RAFT_NOCONNECTION : 0);

@@ -21,6 +21,8 @@ struct transport {
     struct attempt *attempts;      /* connect requests under way */
     /* Is it somebody to talk to? libraft goes on with those that it removed. */
     bool (*knows)(void *arg, uint64_t id);
+    /* There is a new stream to or from that peer. */
+    void (*linked)(void *arg, uint64_t id);
     void *arg;
     bool closing;
     struct {

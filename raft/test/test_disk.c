@@ -200,6 +200,7 @@ a_low_follower_throws_away_what_its_leader_sends_anyway(void **state)
 /* What the loop of the leader is asked, and says. */
 static struct {
     uint64_t peer_id;
+    uint64_t term;    /* another one each time: no entry is sent again */
     unsigned entries; /* that went out, of one */
 } offer;
 
@@ -207,10 +208,15 @@ static int count_entries(struct raft_io *io, struct raft_io_send *req,
                          const struct raft_message *message, raft_io_send_cb cb)
 {
     (void)io;
-    (void)req;
-    (void)cb;
     offer.entries = message->append_entries.n_entries;
+    cb(req, 0);
     return 0;
+}
+
+static void on_offered(struct raft_io_send *req, int status)
+{
+    (void)req;
+    (void)status;
 }
 
 static void offer_an_entry(struct repl *r)
@@ -220,12 +226,13 @@ static void offer_an_entry(struct repl *r)
         r->guard.inner.send;
     struct raft_io_send req = {0};
     struct raft_entry entry = {.type = RAFT_COMMAND};
-    struct raft_message message = {
-        .type = RAFT_APPEND_ENTRIES,
-        .server_id = offer.peer_id,
-        .append_entries = {.entries = &entry, .n_entries = 1}};
+    struct raft_message message = {.type = RAFT_APPEND_ENTRIES,
+                                   .server_id = offer.peer_id,
+                                   .append_entries = {.term = ++offer.term,
+                                                      .entries = &entry,
+                                                      .n_entries = 1}};
     r->guard.inner.send = count_entries;
-    (void)r->guard.io.send(&r->guard.io, &req, &message, NULL);
+    (void)r->guard.io.send(&r->guard.io, &req, &message, on_offered);
     r->guard.inner.send = send;
 }
 

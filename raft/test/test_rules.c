@@ -306,12 +306,16 @@ static void on_sent(struct raft_io_send *req, int status)
 
 static void fail_a_send(struct repl *r, void *arg)
 {
-    (void)arg;
     int (*send)(struct raft_io *, struct raft_io_send *,
                 const struct raft_message *, raft_io_send_cb) =
         r->guard.inner.send;
     struct raft_io_send req = {0};
+    struct raft_entry entry = {.type = RAFT_BARRIER};
     struct raft_message message = {.type = RAFT_REQUEST_VOTE};
+    if (*(bool *)arg)
+        message = (struct raft_message){
+            .type = RAFT_APPEND_ENTRIES,
+            .append_entries = {.entries = &entry, .n_entries = 1}};
     r->guard.inner.send = send_fails;
     memset(&sent, 0, sizeof sent);
     assert_int_equal(r->guard.io.send(&r->guard.io, &req, &message, on_sent),
@@ -322,9 +326,11 @@ static void fail_a_send(struct repl *r, void *arg)
 static void a_send_that_fails_says_so_through_its_callback(void **state)
 {
     (void)state;
-    on_loop(cluster_leader(&c), fail_a_send, NULL);
-    assert_int_equal(sent.calls, 1);
-    assert_int_equal(sent.status, RAFT_NOMEM);
+    for (int entries = 0; entries <= 1; entries++) {
+        on_loop(cluster_leader(&c), fail_a_send, &(bool){entries == 1});
+        assert_int_equal(sent.calls, 1);
+        assert_int_equal(sent.status, RAFT_NOMEM);
+    }
 }
 
 /* --- 7: a disk that takes nothing ------------------------------------------
