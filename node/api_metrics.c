@@ -147,8 +147,7 @@ static void put_raft(struct buf *b, struct node *n)
     counter(b, "holdfast_raft_entry_bytes_total", "Bytes of those.",
             s.entry_bytes);
     counter(b, "holdfast_raft_sent_bytes_total",
-            "Bytes of entries sent to other members; each of those once per "
-            "member unless some had to be sent again.",
+            "Bytes of log entries written to the links to other members.",
             s.sent_bytes);
     gauge(b, "holdfast_raft_leader_age_ms",
           "Milliseconds since a leader was last heard.", http_age_ms(n, &s));

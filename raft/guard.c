@@ -211,8 +211,10 @@ static int send_entries(struct guard *g, struct raft_io_send *req,
                         const struct raft_message *message, raft_io_send_cb cb)
 {
     struct watched_send *w = calloc(1, sizeof *w);
-    if (w == NULL)
+    if (w == NULL) {
+        resend_forget(&g->resend, message->server_id);
         return fail_send(req, cb, RAFT_NOMEM);
+    }
     w->guard = g;
     w->req = req;
     w->cb = cb;
@@ -223,16 +225,41 @@ static int send_entries(struct guard *g, struct raft_io_send *req,
     return rv == 0 ? 0 : fail_send(&w->own, entries_sent, rv);
 }
 
-/* Entries that the peer would throw away, or is getting already, are not. */
-static bool are_worth_sending(struct guard *g, uint64_t peer_id,
-                              const struct raft_append_entries *m)
+/* Leaves out the first @n entries: the message says what precedes the rest. */
+static void skip_entries(struct raft_append_entries *m, unsigned n)
 {
+    if (n == 0)
+        return;
+    m->prev_log_index += n;
+    m->prev_log_term = m->entries[n - 1].term;
+    m->entries += n;
+    m->n_entries -= n;
+}
+
+/* Of the entries of @m, what the peer would throw away or is getting already is
+ * not worth its bytes. Without any the message still says who leads, and
+ * probes. */
+static void leave_out_needless(struct guard *g, uint64_t peer_id,
+                               struct raft_append_entries *m)
+{
+    if (m->n_entries == 0)
+        return;
     if (g->peer_takes_entries != NULL &&
         !g->peer_takes_entries(g->arg, peer_id, m->prev_log_index,
-                               has_commands(m)))
-        return false;
+                               has_commands(m))) {
+        m->entries = NULL;
+        m->n_entries = 0;
+        return;
+    }
     struct resend_range range = range_of(m);
-    return !resend_is_needless(&g->resend, peer_id, &range, clock_mono_ms());
+    uint64_t under_way =
+        resend_under_way(&g->resend, peer_id, &range, clock_mono_ms());
+    if (under_way < m->n_entries) {
+        skip_entries(m, (unsigned)under_way);
+    } else {
+        m->entries = NULL;
+        m->n_entries = 0;
+    }
 }
 
 static int guarded_send(struct raft_io *io, struct raft_io_send *req,
@@ -243,20 +270,18 @@ static int guarded_send(struct raft_io *io, struct raft_io_send *req,
      * closed its links: it would open one that nobody closes. */
     if (g->closing)
         return fail_send(req, cb, RAFT_CANCELED);
-    struct raft_message heartbeat;
-    if (message->type == RAFT_APPEND_ENTRIES &&
-        message->append_entries.n_entries > 0) {
-        if (are_worth_sending(g, message->server_id, &message->append_entries))
-            return send_entries(g, req, message, cb);
-        /* Without its entries the message still says who leads, and probes.
-         * libraft keeps the original, to release what it holds of its log. */
-        heartbeat = *message;
-        heartbeat.append_entries.entries = NULL;
-        heartbeat.append_entries.n_entries = 0;
-        message = &heartbeat;
+    if (election_concerns(message)) {
+        int rv = election_send(g, req, message, cb);
+        return rv == 0 ? 0 : fail_send(req, cb, rv);
     }
-    int rv = election_concerns(message) ? election_send(g, req, message, cb)
-                                        : g->inner.send(io, req, message, cb);
+    /* libraft keeps the original, to release what it holds of its log. */
+    struct raft_message shorter = *message;
+    if (message->type == RAFT_APPEND_ENTRIES) {
+        leave_out_needless(g, message->server_id, &shorter.append_entries);
+        if (shorter.append_entries.n_entries > 0)
+            return send_entries(g, req, &shorter, cb);
+    }
+    int rv = g->inner.send(io, req, &shorter, cb);
     return rv == 0 ? 0 : fail_send(req, cb, rv);
 }
 

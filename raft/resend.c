@@ -14,22 +14,25 @@ static size_t slot_of(const struct resend *r, uint64_t peer_id)
     return at;
 }
 
-bool resend_is_needless(struct resend *r, uint64_t peer_id,
-                        const struct resend_range *range, uint64_t now_ms)
+uint64_t resend_under_way(struct resend *r, uint64_t peer_id,
+                          const struct resend_range *range, uint64_t now_ms)
 {
     size_t at = slot_of(r, peer_id);
     struct resend_range *sent = &r->peers[at].range;
-    bool counts = r->peers[at].id == peer_id && sent->term == range->term &&
-                  now_ms < r->peers[at].until_ms;
-    if (counts && sent->first <= range->first && range->first <= sent->last)
-        return true;
-    if (counts && sent->last + 1 == range->first)
+    bool adjoins = r->peers[at].id == peer_id && sent->term == range->term &&
+                   now_ms < r->peers[at].until_ms &&
+                   sent->first <= range->first &&
+                   range->first <= sent->last + 1;
+    if (adjoins && range->last <= sent->last)
+        return range->last - range->first + 1;
+    uint64_t under_way = adjoins ? sent->last + 1 - range->first : 0;
+    if (adjoins)
         sent->last = range->last;
     else
         *sent = *range;
     r->peers[at].id = peer_id;
     r->peers[at].until_ms = UINT64_MAX;
-    return false;
+    return under_way;
 }
 
 void resend_written(struct resend *r, uint64_t peer_id,

@@ -28,10 +28,10 @@ struct resend {
     } peers[PEERS_MAX];
 };
 
-/* Is the first of them under way to @peer_id? The others can wait for the
- * answer, then. If not, they all are from now on. */
-bool resend_is_needless(struct resend *r, uint64_t peer_id,
-                        const struct resend_range *range, uint64_t now_ms);
+/* How many of them, from the first on, are under way to @peer_id. The others
+ * are from now on. */
+uint64_t resend_under_way(struct resend *r, uint64_t peer_id,
+                          const struct resend_range *range, uint64_t now_ms);
 
 /* The stream has taken them. */
 void resend_written(struct resend *r, uint64_t peer_id,

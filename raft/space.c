@@ -131,10 +131,14 @@ bool space_peer_takes_entries(void *arg, uint64_t peer_id, uint64_t prev_index,
     const struct out_link *out = forward_peer(r, peer_id);
     if (!commands || out == NULL || out->facts_ms == 0)
         return true;
+    const struct repl_facts *f = &out->facts;
     uint64_t age_ms = clock_mono_ms() - out->facts_ms;
-    if (out->facts.disk_low && age_ms <= SPACE_FACTS_AGE_MS_MAX)
+    if (f->disk_low && age_ms <= SPACE_FACTS_AGE_MS_MAX)
         return false;
+    /* One that keeps up is never held, however much came since it said so. */
     return age_ms > SPACE_APPLIED_AGE_MS_MAX ||
-           waiting_bytes(r, out->facts.applied_index, prev_index) <=
+           waiting_bytes(r, f->applied_index, f->commit_index) <=
+               SPACE_BACKLOG_BYTES_MAX / 8 ||
+           waiting_bytes(r, f->applied_index, prev_index) <=
                SPACE_BACKLOG_BYTES_MAX / 2;
 }
