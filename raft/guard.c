@@ -270,10 +270,6 @@ static int guarded_send(struct raft_io *io, struct raft_io_send *req,
      * closed its links: it would open one that nobody closes. */
     if (g->closing)
         return fail_send(req, cb, RAFT_CANCELED);
-    if (election_concerns(message)) {
-        int rv = election_send(g, req, message, cb);
-        return rv == 0 ? 0 : fail_send(req, cb, rv);
-    }
     /* libraft keeps the original, to release what it holds of its log. */
     struct raft_message shorter = *message;
     if (message->type == RAFT_APPEND_ENTRIES) {
@@ -281,7 +277,8 @@ static int guarded_send(struct raft_io *io, struct raft_io_send *req,
         if (shorter.append_entries.n_entries > 0)
             return send_entries(g, req, &shorter, cb);
     }
-    int rv = g->inner.send(io, req, &shorter, cb);
+    int rv = election_concerns(message) ? election_send(g, req, message, cb)
+                                        : g->inner.send(io, req, &shorter, cb);
     return rv == 0 ? 0 : fail_send(req, cb, rv);
 }
 
